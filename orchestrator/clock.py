@@ -1,0 +1,18 @@
+"""The one place that reads the wall clock. Durations use `time.monotonic` where they are measured."""
+
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """The present moment, timezone-aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def unix(moment: datetime) -> int:
+    """Whole seconds since 1970, as OpenAI's objects carry times."""
+    return int(moment.timestamp())
+
+
+def unix_or_none(moment: datetime | None) -> int | None:
+    """`unix`, for a moment that may not have come."""
+    return None if moment is None else unix(moment)

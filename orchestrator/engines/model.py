@@ -1,0 +1,86 @@
+"""An Engine: one life of one vLLM server, from the decision to start it to its end.
+
+A restart is a new row, so `eng_…` names one process and its failures can be counted.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Index, text
+from sqlmodel import Field, SQLModel
+
+from orchestrator.database.columns import choice, moment
+from orchestrator.state_machine import StateMachine
+
+
+class EngineStatus(StrEnum):
+    REQUESTED = "requested"  # decided; its flow run waits for a GPU slot
+    STARTING = "starting"  # the server process is loading the model
+    READY = "ready"  # answers requests
+    DRAINING = "draining"  # no new lines; ends when what it has is done
+    STOPPED = "stopped"  # ended on purpose
+    FAILED = "failed"  # could not start, or died; `last_words` says why
+
+
+class EngineTrigger(StrEnum):
+    STARTED = "started"
+    ANSWERED = "answered"
+    DRAIN = "drain"
+    ENDED = "ended"
+    DIED = "died"
+
+
+_S, _T = EngineStatus, EngineTrigger
+
+ENGINE: StateMachine[EngineStatus, EngineTrigger] = StateMachine(
+    name="engine",
+    initial=_S.REQUESTED,
+    edges={
+        (_S.REQUESTED, _T.STARTED): _S.STARTING,
+        (_S.REQUESTED, _T.DRAIN): _S.STOPPED,
+        (_S.REQUESTED, _T.DIED): _S.FAILED,
+        (_S.STARTING, _T.ANSWERED): _S.READY,
+        (_S.STARTING, _T.DRAIN): _S.DRAINING,
+        (_S.STARTING, _T.DIED): _S.FAILED,
+        (_S.READY, _T.DRAIN): _S.DRAINING,
+        (_S.READY, _T.DIED): _S.FAILED,
+        (_S.READY, _T.ENDED): _S.STOPPED,
+        (_S.DRAINING, _T.ENDED): _S.STOPPED,
+        (_S.DRAINING, _T.DIED): _S.FAILED,
+    },
+)
+
+LIVE = (_S.REQUESTED, _S.STARTING, _S.READY, _S.DRAINING)
+
+
+class Engine(SQLModel, table=True):
+    """`capacity` is how many lines it takes at once. `heartbeat_at` is written by the flow that watches
+    it; an engine whose heartbeat is old is dead whatever its status says. `remote` engines are somebody
+    else's servers by URL: watched, never started."""
+
+    __tablename__ = "engine"
+    __table_args__ = (
+        Index(
+            "ix_engine_live",
+            "model",
+            postgresql_where=text("status IN ('requested', 'starting', 'ready', 'draining')"),
+        ),
+    )
+
+    id: str = Field(primary_key=True, max_length=64)
+    model: str = Field(max_length=256)
+    remote: bool = False
+    status: EngineStatus = choice(EngineStatus, default=EngineStatus.REQUESTED)
+    url: str | None = Field(default=None, max_length=512)
+    api_key: str | None = Field(default=None, max_length=128)
+    capacity: int
+    gpus: int
+    flow_run_id: str | None = Field(default=None, max_length=64)
+    heartbeat_at: datetime = moment(nullable=False)
+    created_at: datetime = moment(nullable=False)
+    starting_at: datetime | None = moment()
+    ready_at: datetime | None = moment()
+    draining_at: datetime | None = moment()
+    stopped_at: datetime | None = moment()
+    failed_at: datetime | None = moment()
+    last_words: str | None = None

@@ -1,0 +1,72 @@
+"""The one reader of the environment. Every setting has the prefix `YARD_` (nested ones `YARD_S3__…`).
+
+A composition root (`api/app.py`, `flows/*`, `api/cli/*`) calls `Settings()` once and passes values down;
+nothing below it reads settings.
+"""
+
+from pathlib import Path
+
+from pydantic import BaseModel, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class S3Settings(BaseModel):
+    """How to reach an S3-compatible store. Credentials come from boto3's own chain when left out."""
+
+    model_config = {"frozen": True}
+
+    endpoint_url: str | None = None
+    region: str = "us-east-1"
+    addressing_style: str = "auto"
+    checksums: str = "when_supported"  # "when_required" for older servers
+    access_key_id: str | None = None
+    secret_access_key: SecretStr | None = None
+
+
+class Settings(BaseSettings):
+    """Read once at start, never changed."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="YARD_", env_nested_delimiter="__", frozen=True, extra="ignore"
+    )
+
+    # Where an embedded yard keeps everything it makes.
+    home: Path = Path(".yard")
+
+    # What the parts need from each other. `yard up` fills these in for its children.
+    database_url: SecretStr | None = None
+    store_url: str | None = None  # file:///folder or s3://bucket/prefix; default: a folder in `home`
+    s3: S3Settings = Field(default_factory=S3Settings)
+    tiers_file: Path | None = None  # default: the tiers.toml that ships with the yard
+    models_file: Path | None = None  # default: the models.toml that ships with the yard
+
+    # The HTTP API.
+    api_host: str = "127.0.0.1"
+    api_port: int = 8000
+
+    # Prefect. An address beyond loopback asks for `prefect_auth` (user:password).
+    prefect_host: str = "127.0.0.1"
+    prefect_port: int = 4200
+    prefect_auth: SecretStr | None = None
+    prefect_database_url: SecretStr | None = None
+
+    # Engines.
+    gpu_python: Path | None = None  # the gpu environment's interpreter; default: .venv-gpu beside us
+    gpus: int | None = None  # slots of the gpu pool; default: what the machine has, one on a CPU
+    engine_host: str = "127.0.0.1"
+
+    # A yard that somebody else runs, for the command line.
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+
+    def absolute_home(self) -> Path:
+        """`home` as an absolute path."""
+        return self.home.expanduser().resolve()
+
+    def prefect_api_url(self) -> str:
+        """Where our own processes find Prefect's API."""
+        return f"http://{self.prefect_host}:{self.prefect_port}/api"
+
+    def prefect_ui_url(self) -> str:
+        """Where a person finds Prefect's pages."""
+        return f"http://{self.prefect_host}:{self.prefect_port}"

@@ -1,0 +1,52 @@
+"""Every key in the object store, spelled once. A person who looks into the bucket reads:
+
+org_…/files/file-…/content            an uploaded file
+org_…/uploads/upload_…/part_…         a part of an upload not yet completed
+org_…/batches/batch_…/lines           where each line is, its model, prefix hashes and token counts
+org_…/batches/batch_…/segments/0001-000007.tsv     results of attempt 1, in the order they came
+org_…/batches/batch_…/output.jsonl    the merged results, in input order
+org_…/batches/batch_…/error.jsonl     the lines without one, in input order
+org_…/batches/batch_…/report.jsonl    every problem that validation found
+org_…/batches/batch_…/unfinished      the numbers of the lines without a result, for a retry
+"""
+
+from typing import Literal
+
+Result = Literal["output", "error", "report"]
+
+
+def file_content(organization_id: str, file_id: str) -> str:
+    return f"{organization_id}/files/{file_id}/content"
+
+
+
+def file_prefix(organization_id: str, file_id: str) -> str:
+    return f"{organization_id}/files/{file_id}/"
+
+
+def upload_part(organization_id: str, upload_id: str, part_id: str) -> str:
+    return f"{organization_id}/uploads/{upload_id}/{part_id}"
+
+
+def upload_prefix(organization_id: str, upload_id: str) -> str:
+    return f"{organization_id}/uploads/{upload_id}/"
+
+
+def segment(organization_id: str, batch_id: str, attempt: int, sequence: int) -> str:
+    return f"{segment_prefix(organization_id, batch_id)}{attempt:04d}-{sequence:06d}.tsv"
+
+
+def segment_prefix(organization_id: str, batch_id: str) -> str:
+    return f"{organization_id}/batches/{batch_id}/segments/"
+
+
+def batch_lines(organization_id: str, batch_id: str) -> str:
+    return f"{organization_id}/batches/{batch_id}/lines"
+
+
+def batch_unfinished(organization_id: str, batch_id: str) -> str:
+    return f"{organization_id}/batches/{batch_id}/unfinished"
+
+
+def batch_result(organization_id: str, batch_id: str, kind: Result) -> str:
+    return f"{organization_id}/batches/{batch_id}/{kind}.jsonl"

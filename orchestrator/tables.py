@@ -1,0 +1,14 @@
+"""Every table, imported: whoever creates, migrates or maps the whole schema imports this module."""
+
+from sqlmodel import SQLModel
+
+import orchestrator.batches.model
+import orchestrator.database.tables
+import orchestrator.engines.model
+import orchestrator.files.model
+import orchestrator.jobs.model
+import orchestrator.metering.model
+import orchestrator.organizations.model
+import orchestrator.uploads.model  # noqa: F401
+
+metadata = SQLModel.metadata
