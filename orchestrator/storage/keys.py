@@ -10,14 +10,34 @@ org_…/batches/batch_…/report.jsonl    every problem that validation found
 org_…/batches/batch_…/unfinished      the numbers of the lines without a result, for a retry
 """
 
+import re
 from typing import Literal
 
 Result = Literal["output", "error", "report"]
 
+# No segment begins with a dot: so there is no `..`, and no object can be called `.unfinished`.
+_SEGMENT = "[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}"
+_KEY = re.compile(f"{_SEGMENT}(/{_SEGMENT})*")
+_PREFIX = re.compile(f"({_SEGMENT}/)*({_SEGMENT})?")
+_LENGTH_MAX = 900  # S3 allows 1,024 bytes, the store's own prefix included
+
+
+def check_key(key: str) -> str:
+    """`key` itself, if it is fit for every store. Raises ValueError."""
+    if len(key) > _LENGTH_MAX or not _KEY.fullmatch(key):
+        raise ValueError(_refusal("key", key))
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """`prefix` itself, if keys can begin with it (with "" all of them do). Raises ValueError."""
+    if len(prefix) > _LENGTH_MAX or not _PREFIX.fullmatch(prefix):
+        raise ValueError(_refusal("prefix", prefix))
+    return prefix
+
 
 def file_content(organization_id: str, file_id: str) -> str:
     return f"{organization_id}/files/{file_id}/content"
-
 
 
 def file_prefix(organization_id: str, file_id: str) -> str:
@@ -50,3 +70,10 @@ def batch_unfinished(organization_id: str, batch_id: str) -> str:
 
 def batch_result(organization_id: str, batch_id: str, kind: Result) -> str:
     return f"{organization_id}/batches/{batch_id}/{kind}.jsonl"
+
+
+def _refusal(what: str, found: str) -> str:
+    return (
+        f"expected a {what} of at most {_LENGTH_MAX} characters, in segments of A-Z a-z 0-9 _ . - "
+        f"that do not begin with a dot, joined by single slashes; found {found[:100]!r}"
+    )
