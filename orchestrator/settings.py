@@ -4,10 +4,15 @@ A composition root (`api/app.py`, `flows/*`, `api/cli/*`) calls `Settings()` onc
 nothing below it reads settings.
 """
 
+import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+PROJECT = Path(__file__).resolve().parent.parent
 
 
 class S3Settings(BaseModel):
@@ -15,10 +20,13 @@ class S3Settings(BaseModel):
 
     model_config = {"frozen": True}
 
-    endpoint_url: str | None = None
+    endpoint_url: str | None = None  # default: AWS
+    # Where customers reach the same server, for addresses that they download from. Left out, a
+    # server with an `endpoint_url` is taken as private and downloads pass through the API.
+    public_endpoint_url: str | None = None
     region: str = "us-east-1"
-    addressing_style: str = "auto"
-    checksums: str = "when_supported"  # "when_required" for older servers
+    addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    checksums: Literal["when_supported", "when_required"] = "when_supported"  # older: when_required
     access_key_id: str | None = None
     secret_access_key: SecretStr | None = None
 
@@ -35,7 +43,7 @@ class Settings(BaseSettings):
 
     # What the parts need from each other. `yard up` fills these in for its children.
     database_url: SecretStr | None = None
-    store_url: str | None = None  # file:///folder or s3://bucket/prefix; default: a folder in `home`
+    store_url: str | None = None  # file:///folder or s3://bucket/prefix; default: <home>/store
     s3: S3Settings = Field(default_factory=S3Settings)
     tiers_file: Path | None = None  # default: the tiers.toml that ships with the yard
     models_file: Path | None = None  # default: the models.toml that ships with the yard
@@ -51,7 +59,7 @@ class Settings(BaseSettings):
     prefect_database_url: SecretStr | None = None
 
     # Engines.
-    gpu_python: Path | None = None  # the gpu environment's interpreter; default: .venv-gpu beside us
+    gpu_python: Path | None = None  # the gpu environment's interpreter; default: our .venv-gpu
     gpus: int | None = None  # slots of the gpu pool; default: what the machine has, one on a CPU
     engine_host: str = "127.0.0.1"
 
@@ -70,3 +78,21 @@ class Settings(BaseSettings):
     def prefect_ui_url(self) -> str:
         """Where a person finds Prefect's pages."""
         return f"http://{self.prefect_host}:{self.prefect_port}"
+
+    def gpu_interpreter(self) -> Path:
+        """The gpu environment's Python: as set, or `.venv-gpu` beside these packages."""
+        return self.gpu_python or PROJECT / ".venv-gpu" / "bin" / "python"
+
+    def has_cuda(self) -> bool:
+        """Whether this machine has an NVIDIA GPU that its driver shows."""
+        return Path("/dev/nvidia0").exists()
+
+    def gpu_slots(self) -> int:
+        """How many engines or trainers run at once: as set, or the GPUs there are, or one on a CPU."""
+        found = len(list(Path("/dev").glob("nvidia[0-9]*")))
+        return self.gpus if self.gpus is not None else max(1, found)
+
+
+def inherited_environment() -> dict[str, str]:
+    """All that our own process was given, for children that must find what we find (PATH, proxies, CUDA)."""
+    return dict(os.environ)
