@@ -55,8 +55,8 @@ LIVE = (_S.REQUESTED, _S.STARTING, _S.READY, _S.DRAINING)
 
 class Engine(SQLModel, table=True):
     """`capacity` is how many lines it takes at once. `heartbeat_at` is written by the flow that watches
-    it; an engine whose heartbeat is old is dead whatever its status says. `remote` engines are somebody
-    else's servers by URL: watched, never started."""
+    it; an engine whose heartbeat is old is dead whatever its status says. `needed_at` is when a batch last
+    wanted its model. `remote` engines are somebody else's servers by URL: watched, never started."""
 
     __tablename__ = "engine"
     __table_args__ = (
@@ -77,6 +77,7 @@ class Engine(SQLModel, table=True):
     gpus: int
     flow_run_id: str | None = Field(default=None, max_length=64)
     heartbeat_at: datetime = moment(nullable=False)
+    needed_at: datetime = moment(nullable=False)
     created_at: datetime = moment(nullable=False)
     starting_at: datetime | None = moment()
     ready_at: datetime | None = moment()

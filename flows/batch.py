@@ -1,0 +1,107 @@
+"""run-batch: one attempt at one batch, from its lease to its result files.
+
+validate -> drive -> finalize, each a Prefect task, all under one lease that a heartbeat renews. A driver
+that is killed loses at most the lines in flight and those not yet flushed: the next attempt reads the
+adopted segments and goes on. Whoever lost the lease stops at once and writes nothing more.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run as this_run
+from prefect.states import Cancelled, Completed, Failed, State
+
+from flows import batch_finalize, batch_lines
+from flows.batch_run import BatchRun, Drained
+from flows.composition import yard
+from flows.worker import current_stop
+from orchestrator.batches.model import Batch
+from orchestrator.batches.states import BatchStatus
+from orchestrator.errors import LeaseLost
+
+STEP: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+
+
+@flow(name="run-batch", persist_result=False)
+async def run_batch(batch_id: str, job_id: str, attempt: int) -> State[None]:
+    """Run one attempt at `batch_id` and mirror its end in this run's state."""
+    run = await BatchRun.begin(
+        yard(),
+        job_id=job_id,
+        attempt=attempt,
+        flow_run_id=str(this_run.id),
+        stop_signal=current_stop(),
+    )
+    if run is None:
+        return Completed(name="Superseded", message=f"{batch_id}: another attempt has taken over")
+    try:
+        await _beside(_walk(run), run.heart())
+    except LeaseLost:
+        return Cancelled(message="this attempt lost its lease; another goes on")
+    except Drained:
+        await run.release()
+        return Cancelled(message="the worker went down on purpose; another attempt goes on")
+    except Exception as error:
+        again = await run.fail(error)
+        get_run_logger().error("attempt %d failed: %s", attempt, type(error).__name__)
+        if again:
+            raise
+    return mirror(await run.refresh())
+
+
+async def _walk(run: BatchRun) -> None:
+    if await validate(run):
+        await drive(run)
+        await finalize(run)
+
+
+async def _beside(walk: Coroutine[Any, Any, None], heart: Coroutine[Any, Any, None]) -> None:
+    """Walk until done. A heart that stops, stops the walk, and its reason is raised."""
+    both = [asyncio.create_task(walk), asyncio.create_task(heart)]
+    try:
+        done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in both:
+            each.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+    for each in sorted(done, key=both.index, reverse=True):  # the heart's reason comes first
+        each.result()
+
+
+@task(name="validate", **STEP)
+async def validate(run: BatchRun) -> bool:
+    """Check every line, count its tokens and find its place; False if the file was refused."""
+    return await batch_lines.validate(run)
+
+
+@task(name="drive", **STEP)
+async def drive(run: BatchRun) -> None:
+    """Keep this batch's share of every engine full until each line has a result, or a reason to stop."""
+    await batch_lines.drive(run)
+
+
+@task(name="finalize", **STEP)
+async def finalize(run: BatchRun) -> None:
+    """Merge the segments into the result files, charge them, and set the final status."""
+    await batch_finalize.finalize(run)
+
+
+def mirror(batch: Batch) -> State[None]:
+    """The Prefect state that says what became of the batch."""
+    counts = f"{batch.request_completed} completed, {batch.request_failed} failed"
+    message = f"{batch.request_total} lines: {counts}"
+    match batch.status:
+        case BatchStatus.COMPLETED:
+            return Completed(message=message)
+        case BatchStatus.CANCELLED:
+            return Cancelled(message=message)
+        case BatchStatus.EXPIRED:
+            return Failed(name="Expired", message=message)
+        case BatchStatus.FAILED:
+            first = (batch.errors or [{"message": "gave up"}])[0]
+            return Failed(name="Refused", message=f"{first['message']}"[:500])
+        case status:
+            raise AssertionError(f"{batch.id} is {status} at the end of its flow")

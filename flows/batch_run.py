@@ -1,0 +1,163 @@
+"""One attempt at one batch while it runs: its lease, its heartbeat, and what both sides know of it.
+
+The heartbeat renews the lease, says what is wanted, reads what may be in flight, and carries every reason
+to stop: a cancel from the API or from Prefect's pages, the window's end, a model without an engine, a
+worker that drains, a lease that was lost.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from dataclasses import replace
+from datetime import timedelta
+from typing import Self
+
+from sqlalchemy.exc import OperationalError
+
+from flows.composition import Yard
+from flows.worker import StopSignal
+from orchestrator import clock
+from orchestrator.batches import progress
+from orchestrator.batches.model import Batch
+from orchestrator.batches.progress import BatchLease, Situation, Stop
+from orchestrator.batches.service import request_cancel
+from orchestrator.entitlements.tiers import Tier
+from orchestrator.errors import LeaseLost
+from orchestrator.jobs import service as jobs
+from workers.inference.drive import Orders, Target
+
+HEARTBEAT_SECONDS = 2.0
+RATE_SECONDS = 30.0  # the stretch over which lines and tokens per second are measured
+
+
+class Drained(Exception):
+    """The worker is going down on purpose: the batch goes on elsewhere, from what is adopted."""
+
+
+class BatchRun:
+    """State shared by the steps of one flow run and its heartbeat. Not thread-safe: event loop only."""
+
+    def __init__(self, here: Yard, lease: BatchLease, batch: Batch, stop_signal: StopSignal) -> None:
+        self.here = here
+        self.lease = lease
+        self.batch = batch
+        self.tier: Tier = here.tiers[batch.tier]
+        self.stop_signal = stop_signal
+        self.orders = Orders()
+        self.stop: Stop | None = None
+        self.engine_words: str | None = None
+        self._samples: deque[tuple[float, int, int]] = deque()
+
+    @classmethod
+    async def begin(
+        cls, here: Yard, *, job_id: str, attempt: int, flow_run_id: str, stop_signal: StopSignal
+    ) -> Self | None:
+        """Take the lease; None where this attempt is not the current one any more."""
+
+        def take() -> tuple[BatchLease, Batch] | None:
+            with here.database.transaction() as tx:
+                lease = progress.begin(
+                    tx, job_id=job_id, attempt=attempt, flow_run_id=flow_run_id
+                )
+                return (lease, tx.get_one(Batch, lease.batch_id)) if lease else None
+
+        taken = await asyncio.to_thread(take)
+        return cls(here, *taken, stop_signal) if taken else None
+
+    async def refresh(self) -> Batch:
+        """Read the batch's row again."""
+
+        def read() -> Batch:
+            with self.here.database.read() as tx:
+                return tx.get_one(Batch, self.lease.batch_id)
+
+        self.batch = await asyncio.to_thread(read)
+        return self.batch
+
+    async def heart(self) -> None:
+        """Beat until cancelled. Raises LeaseLost or Drained; every other end is in `stop`."""
+        deadline = time.monotonic() + progress.LEASE_SECONDS
+        while True:
+            try:
+                await self._beat()
+                deadline = time.monotonic() + progress.LEASE_SECONDS
+            except OperationalError:
+                if time.monotonic() > deadline:
+                    raise LeaseLost(self.lease.batch_id) from None
+            await self._sleep()
+
+    async def _sleep(self) -> None:
+        if self.stop_signal.event.is_set():
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.stop_signal.event.wait(), HEARTBEAT_SECONDS)
+
+    async def _beat(self) -> None:
+        match self.stop_signal.reason:
+            case "fenced":
+                raise LeaseLost(self.lease.batch_id)
+            case "drained":
+                raise Drained
+            case "cancelled":
+                await asyncio.to_thread(self._cancelled_in_prefect)
+        situation = await asyncio.to_thread(self._exchange)
+        if situation.stop:
+            self.stop = situation.stop
+            self.engine_words = situation.engine_words
+            self.orders.stop_sending(situation.stop.value)
+        else:
+            self.orders.retarget(
+                {
+                    model: [Target(s.engine_id, s.url, s.api_key, s.slots) for s in shares]
+                    for model, shares in situation.shares.items()
+                }
+            )
+
+    def _exchange(self) -> Situation:
+        with self.here.database.transaction() as tx:
+            return progress.heartbeat(
+                tx,
+                self.lease,
+                remaining=dict(self.orders.remaining),
+                weight=self.tier.weight,
+                priority=self.tier.priority,
+                rate=self.rate(),
+            )
+
+    def _cancelled_in_prefect(self) -> None:
+        with self.here.database.transaction() as tx:
+            request_cancel(tx, tx.get_one(Batch, self.lease.batch_id), actor="prefect")
+
+    def sample(self, lines: int, tokens: int) -> None:
+        """Remember how far the batch is, to measure its rate."""
+        now = time.monotonic()
+        self._samples.append((now, lines, tokens))
+        while len(self._samples) > 2 and now - self._samples[0][0] > RATE_SECONDS:
+            self._samples.popleft()
+
+    def rate(self) -> dict[str, float] | None:
+        """Lines and tokens per second of late, None until there are two samples."""
+        if len(self._samples) < 2:
+            return None
+        (t0, lines0, tokens0), (t1, lines1, tokens1) = self._samples[0], self._samples[-1]
+        seconds = max(t1 - t0, 0.001)
+        return {
+            "lines_per_second": round((lines1 - lines0) / seconds, 3),
+            "tokens_per_second": round((tokens1 - tokens0) / seconds, 3),
+        }
+
+    async def release(self) -> None:
+        """Give the job back, at once and without counting the attempt."""
+
+        def put_back() -> None:
+            with self.here.database.transaction() as tx:
+                jobs.release(
+                    tx,
+                    job_id=self.lease.job_id,
+                    token=self.lease.token,
+                    not_before=clock.now(),
+                )
+
+        await asyncio.to_thread(put_back)

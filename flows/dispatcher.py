@@ -1,0 +1,177 @@
+"""The dispatcher: turns what the database wants into Prefect flow runs.
+
+One active, elected by a lease row; the others stand by. Woken by NOTIFY, and by the clock. Each tick:
+rescue jobs whose holder died, hand out queued jobs as flow runs, place engines, look after remote ones, and
+now and then put Prefect's run states right from ours. While Prefect is away nothing is lost: jobs wait.
+
+    python -m flows.dispatcher
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from datetime import timedelta
+
+import httpx
+import structlog
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.exceptions import PrefectHTTPStatusError
+from sqlalchemy.exc import OperationalError
+
+from flows import reconcile, runs
+from flows.composition import Yard, yard
+from flows.placing import place_engines, watch_remote_engines
+from orchestrator import clock, ids, telemetry
+from orchestrator.batches.model import Batch
+from orchestrator.database import leases
+from orchestrator.database.listen import listen
+from orchestrator.jobs import service as jobs
+from orchestrator.jobs.model import Job
+from orchestrator.organizations.model import Organization
+
+log = structlog.get_logger()
+
+LEADER = "dispatcher"
+LEADER_SECONDS = 10
+TICK_SECONDS = 1.0
+AHEAD_MAX = 50  # flow runs created and not yet begun: the rest waits here, in our order
+RECONCILE_SECONDS = 10.0
+PREFECT_AWAY_SECONDS = 3.0
+PREFECT_AWAY = (httpx.HTTPError, PrefectHTTPStatusError)  # refused, timed out, or answering 5xx
+
+
+async def main() -> None:
+    """Dispatch until SIGTERM or SIGINT."""
+    telemetry.configure("dispatcher")
+    here = yard()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    woken = asyncio.Event()
+    listening = asyncio.create_task(_listen(here, woken))
+    try:
+        async with get_client() as prefect:
+            await _lead(here, prefect, woken, stopping)
+    finally:
+        listening.cancel()
+        here.close()
+
+
+async def _listen(here: Yard, woken: asyncio.Event) -> None:
+    async for _ in listen(here.database.url, ["jobs"]):
+        woken.set()
+
+
+async def _lead(
+    here: Yard, prefect: PrefectClient, woken: asyncio.Event, stopping: asyncio.Event
+) -> None:
+    """Tick while we are the leader; ask to become it while we are not."""
+    token = ids.new("lease_")
+    reconciled = float("-inf")
+    while not stopping.is_set():
+        woken.clear()
+        try:
+            if await asyncio.to_thread(_elected, here, token):
+                await tick(here, prefect)
+                if time.monotonic() - reconciled > RECONCILE_SECONDS:
+                    await reconcile.reconcile(here.database, prefect)
+                    reconciled = time.monotonic()
+        except OperationalError as error:
+            log.warning("database_away", error=type(error.orig).__name__)
+        except PREFECT_AWAY as error:
+            log.warning("prefect_away", error=type(error).__name__)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(_either(woken, stopping), TICK_SECONDS)
+    with here.database.transaction() as tx:
+        leases.release(tx, LEADER, token)
+
+
+async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
+    waits = [asyncio.create_task(first.wait()), asyncio.create_task(second.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+def _elected(here: Yard, token: str) -> bool:
+    with here.database.transaction() as tx:
+        return leases.acquire(tx, LEADER, token, LEADER_SECONDS)
+
+
+async def tick(here: Yard, prefect: PrefectClient) -> None:
+    """One round of everything that the dispatcher does."""
+    await asyncio.to_thread(_rescue, here)
+    await dispatch_jobs(here, prefect)
+    await place_engines(here, prefect)
+    await watch_remote_engines(here)
+
+
+def _rescue(here: Yard) -> None:
+    with here.database.transaction() as tx:
+        rescued = jobs.rescue(tx, limit=AHEAD_MAX)
+    for job in rescued:
+        log.warning("job_rescued", job=job.id, attempt=job.attempt, status=str(job.status))
+
+
+async def dispatch_jobs(here: Yard, prefect: PrefectClient) -> None:
+    """A flow run for each queued job that is due, most urgent first, one after another.
+
+    Prefect's server makes some thirty runs a second whatever the concurrency, and a queue of its own would
+    hide the order from us: so at most `AHEAD_MAX` runs wait there.
+    """
+    for job in await asyncio.to_thread(_claim, here):
+        assert job.lease_token is not None  # just claimed
+        try:
+            run_id = await _create_run(here, prefect, job)
+        except PREFECT_AWAY:
+            await asyncio.to_thread(_put_back, here, job)
+            raise
+        await asyncio.to_thread(_attach, here, job, run_id)
+
+
+def _claim(here: Yard) -> list[Job]:
+    with here.database.transaction() as tx:
+        return jobs.claim(tx, limit=max(0, AHEAD_MAX - jobs.waiting(tx)))
+
+
+async def _create_run(here: Yard, prefect: PrefectClient, job: Job) -> str:
+    batch, organization = await asyncio.to_thread(_batch_of, here, job)
+    return await runs.create_run(
+        prefect,
+        deployment="run-batch",
+        name=f"{batch.id} attempt {job.attempt}" if job.attempt > 1 else batch.id,
+        parameters={"batch_id": batch.id, "job_id": job.id, "attempt": job.attempt},
+        tags=[f"organization:{organization.name}", f"tier:{batch.tier}", *_model_tags(here, batch)],
+        queue=batch.tier,
+        idempotency_key=f"{job.id}:{job.attempt}",
+    )
+
+
+def _batch_of(here: Yard, job: Job) -> tuple[Batch, Organization]:
+    with here.database.read() as tx:
+        batch = tx.get_one(Batch, job.resource_id)
+        return batch, tx.get_one(Organization, batch.organization_id)
+
+
+def _put_back(here: Yard, job: Job) -> None:
+    with here.database.transaction() as tx:
+        jobs.release(
+            tx,
+            job_id=job.id,
+            token=job.lease_token or "",
+            not_before=clock.now() + timedelta(seconds=PREFECT_AWAY_SECONDS),
+        )
+
+
+def _attach(here: Yard, job: Job, run_id: str) -> None:
+    with here.database.transaction() as tx:
+        jobs.attach_flow_run(
+            tx, job_id=job.id, token=job.lease_token or "", flow_run_id=run_id
+        )
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

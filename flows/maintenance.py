@@ -1,0 +1,55 @@
+"""housekeeping: the scheduled flow that removes what has expired. Each step is a task anyone can see."""
+
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, State
+
+from flows.composition import yard
+from orchestrator import housekeeping as steps
+
+STEP: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+
+
+@flow(name="housekeeping", persist_result=False)
+async def housekeeping() -> State[None]:
+    """Remove expired files, stale uploads, old segments, forgotten demands and unfinished puts."""
+    removed = {
+        "files": await expire_files(),
+        "uploads and parts": await expire_uploads(),
+        "batches' segments": await remove_segments(),
+        "demands": await forget_demands(),
+        "unfinished puts": await sweep_store(),
+    }
+    return Completed(message=", ".join(f"{count} {what}" for what, count in removed.items()))
+
+
+@task(**STEP)
+async def expire_files() -> int:
+    """Files past their expiry."""
+    return await steps.expire_files(yard().database, yard().store)
+
+
+@task(**STEP)
+async def expire_uploads() -> int:
+    """Uploads never completed, and the parts of those that ended."""
+    return await steps.expire_uploads(yard().database, yard().store)
+
+
+@task(**STEP)
+async def remove_segments() -> int:
+    """Segments of batches that ended days ago."""
+    return await steps.remove_segments(yard().database, yard().store)
+
+
+@task(**STEP)
+async def forget_demands() -> int:
+    """Demands of drivers that died."""
+    return await steps.forget_demands(yard().database)
+
+
+@task(**STEP)
+async def sweep_store() -> int:
+    """Puts begun and never finished."""
+    return await steps.sweep_store(yard().store)

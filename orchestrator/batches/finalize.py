@@ -1,0 +1,137 @@
+"""The end of a batch: result files, charge and final status in one transaction."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlmodel import Session
+
+from orchestrator import clock, ids
+from orchestrator.batches.model import Batch
+from orchestrator.batches.progress import STOP_MESSAGES, BatchLease, Stop, end_demand
+from orchestrator.batches.states import BATCH, BatchStatus, BatchTrigger
+from orchestrator.files.model import File, Purpose
+from orchestrator.jobs import service as jobs
+from orchestrator.metering.model import Usage
+from orchestrator.metering.prices import Prices, cost_micros
+from orchestrator.state_machine import transition
+from orchestrator.storage.store import Stored
+
+RESULT_DAYS = 30  # as OpenAI keeps output files, unless the batch says otherwise
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """A merged result that is in the store, and how many lines it has."""
+
+    key: str
+    stored: Stored
+    lines: int
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What a model's tokens cost this batch: list prices, and the part of them that is charged."""
+
+    prices: Prices
+    discount: float
+
+
+def driven(tx: Session, lease: BatchLease) -> bool:
+    """Every line has a result: in_progress -> finalizing. False if it was cancelled meanwhile."""
+    jobs.hold(tx, job_id=lease.job_id, token=lease.token)
+    batch = tx.get_one(Batch, lease.batch_id)
+    if batch.status is BatchStatus.FINALIZING:
+        return True  # an earlier attempt came this far
+    if batch.status is not BatchStatus.IN_PROGRESS:
+        return False
+    return transition(tx, batch, BATCH, BatchTrigger.DRIVEN, actor="system")
+
+
+def finish(
+    tx: Session,
+    lease: BatchLease,
+    *,
+    stop: Stop | None,
+    engine_words: str | None,
+    output: ResultFile | None,
+    error: ResultFile | None,
+    rates: dict[str, Rate],
+) -> Batch:
+    """Make the result files the batch's own, charge what is in them, and set the final status.
+
+    Counts and tokens are those of the adopted segments, which are what was merged. Lines that never ran
+    count as failed and are not charged. Raises LeaseLost.
+    """
+    jobs.hold(tx, job_id=lease.job_id, token=lease.token)
+    batch = tx.get_one(Batch, lease.batch_id, with_for_update=True)
+    batch.output_file_id = _file(tx, batch, output, "output") if output else None
+    batch.error_file_id = _file(tx, batch, error, "error") if error else None
+    batch.request_completed = output.lines if output else 0
+    batch.request_failed = error.lines if error else 0
+    batch.cost_micros = sum(_charge(tx, batch, model, rate) for model, rate in rates.items())
+    batch.waiting_for = None
+    if stop is Stop.ENGINE_FAILED:
+        batch.errors = [
+            {
+                "code": Stop.ENGINE_FAILED.value,
+                "message": f"{STOP_MESSAGES[stop]} It said: {engine_words}",
+                "line": None,
+                "param": "body.model",
+            }
+        ]
+    transition(tx, batch, BATCH, _TRIGGERS[stop], actor="system", reason=stop)
+    end_demand(tx, batch.id)
+    jobs.complete(tx, job_id=lease.job_id, token=lease.token)
+    return batch
+
+
+_TRIGGERS = {
+    None: BatchTrigger.MERGED,
+    Stop.CANCELLED: BatchTrigger.MERGED,
+    Stop.WINDOW_CLOSED: BatchTrigger.WINDOW_CLOSED,
+    Stop.ENGINE_FAILED: BatchTrigger.GAVE_UP,
+}
+
+
+def _file(tx: Session, batch: Batch, result: ResultFile, kind: str) -> str:
+    moment = clock.now()
+    seconds = batch.output_expires_after_seconds or RESULT_DAYS * 86400
+    file = File(
+        id=ids.new("file-"),
+        organization_id=batch.organization_id,
+        project_id=batch.project_id,
+        filename=f"{batch.id}_{kind}.jsonl",
+        purpose=Purpose.BATCH_OUTPUT,
+        bytes=result.stored.size,
+        sha256=result.stored.sha256,
+        key=result.key,
+        created_at=moment,
+        expires_at=moment + timedelta(seconds=seconds),
+    )
+    tx.add(file)
+    return file.id
+
+
+def _charge(tx: Session, batch: Batch, model: str, rate: Rate) -> int:
+    """One ledger row for one model; its key makes a second one impossible."""
+    used = batch.usage.get(model)
+    if not used:
+        return 0
+    micros = cost_micros(used, rate.prices, rate.discount)
+    tx.add(
+        Usage(
+            id=ids.new("usage_"),
+            idempotency_key=f"{batch.id}:{model}",
+            organization_id=batch.organization_id,
+            project_id=batch.project_id,
+            resource_id=batch.id,
+            model=model,
+            lines=used.get("lines", 0),
+            input_tokens=used.get("input_tokens", 0),
+            cached_tokens=used.get("cached_tokens", 0),
+            output_tokens=used.get("output_tokens", 0),
+            cost_micros=micros,
+            at=clock.now(),
+        )
+    )
+    return micros

@@ -1,0 +1,275 @@
+"""The run side of a batch: what its driver writes and reads, always under the lease of its attempt.
+
+Every function that writes first calls `jobs.hold`, so a driver that was taken for dead changes nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import delete
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import Session, col, select
+
+from orchestrator import clock, fairness
+from orchestrator.batches.model import Batch, BatchDemand, BatchSegment
+from orchestrator.batches.segments import SegmentInfo
+from orchestrator.batches.states import BATCH, BatchStatus, BatchTrigger
+from orchestrator.engines import service as engines
+from orchestrator.engines.model import Engine
+from orchestrator.engines.placement import FAILURES_MAX
+from orchestrator.jobs import service as jobs
+from orchestrator.state_machine import transition
+
+LEASE_SECONDS = 20
+ENGINE_HISTORY_SECONDS = 600
+FILL = 1.25  # lines in flight per place in an engine: its queue is never empty, nor long
+
+
+@dataclass(frozen=True)
+class BatchLease:
+    """The right of one attempt to act for one batch."""
+
+    batch_id: str
+    job_id: str
+    attempt: int
+    token: str
+
+
+class Stop(StrEnum):
+    """Why a batch stops before its last line; the value is the code of the lines that never ran."""
+
+    CANCELLED = "batch_cancelled"
+    WINDOW_CLOSED = "batch_expired"
+    ENGINE_FAILED = "engine_failed"
+
+
+STOP_MESSAGES = {
+    Stop.CANCELLED: "This request was not executed: the batch was cancelled.",
+    Stop.WINDOW_CLOSED: (
+        "This request could not be executed before the completion window expired."
+    ),
+    Stop.ENGINE_FAILED: "This request was not executed: no engine for its model could start.",
+}
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many lines of this batch one engine may hold at once now."""
+
+    engine_id: str
+    url: str
+    api_key: str | None
+    slots: int
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a heartbeat reads back."""
+
+    stop: Stop | None
+    shares: Mapping[str, Sequence[Share]] = field(default_factory=dict)
+    waiting_for: str | None = None
+    engine_words: str | None = None  # with ENGINE_FAILED: what the engine said last
+
+
+def begin(tx: Session, *, job_id: str, attempt: int, flow_run_id: str) -> BatchLease | None:
+    """Take the lease of this attempt, or None if the attempt is not the current one any more."""
+    token = jobs.start(tx, job_id=job_id, attempt=attempt, lease_seconds=LEASE_SECONDS)
+    if token is None:
+        return None
+    job = jobs.get(tx, job_id)
+    batch = tx.get_one(Batch, job.resource_id)
+    batch.flow_run_id = flow_run_id
+    return BatchLease(batch.id, job_id, attempt, token)
+
+
+def stop_for(batch: Batch) -> Stop | None:
+    """Whether the batch must stop now, and why."""
+    if batch.status is BatchStatus.CANCELLING:
+        return Stop.CANCELLED
+    if batch.status in (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS):
+        return Stop.WINDOW_CLOSED if clock.now() >= batch.expires_at else None
+    return None
+
+
+def validated(
+    tx: Session,
+    lease: BatchLease,
+    *,
+    total: int,
+    model: str | None,
+    errors: list[dict[str, Any]] | None,
+    estimate: dict[str, Any],
+    report_file_id: str | None,
+) -> bool:
+    """The batch may run: validating -> in_progress. False if it was cancelled meanwhile."""
+    batch = _held(tx, lease)
+    batch.request_total = total
+    batch.model = model
+    batch.errors = errors
+    batch.estimate = estimate
+    batch.report_file_id = report_file_id
+    if batch.status is not BatchStatus.VALIDATING:
+        return False
+    return transition(tx, batch, BATCH, BatchTrigger.VALIDATED, actor="system")
+
+
+def rejected(
+    tx: Session, lease: BatchLease, *, errors: list[dict[str, Any]], report_file_id: str | None
+) -> None:
+    """The file is refused: validating -> failed, and the job is done."""
+    batch = _held(tx, lease)
+    batch.errors = errors
+    batch.report_file_id = report_file_id
+    trigger = (
+        BatchTrigger.REJECTED if batch.status is BatchStatus.VALIDATING else BatchTrigger.GAVE_UP
+    )
+    transition(tx, batch, BATCH, trigger, actor="system", reason=errors[0]["code"])
+    jobs.complete(tx, job_id=lease.job_id, token=lease.token)
+
+
+def adopt(tx: Session, lease: BatchLease, segment: SegmentInfo) -> None:
+    """Make a stored segment part of the batch: its row, the counts and the tokens, or none of them."""
+    batch = _held(tx, lease)
+    tx.add(
+        BatchSegment(
+            batch_id=lease.batch_id,
+            attempt=lease.attempt,
+            sequence=segment.sequence,
+            key=segment.key,
+            bytes=segment.bytes,
+            completed=segment.completed,
+            failed=segment.failed,
+            usage=dict(segment.usage),
+            adopted_at=clock.now(),
+        )
+    )
+    batch.request_completed += segment.completed
+    batch.request_failed += segment.failed
+    batch.usage = add_usage(batch.usage, segment.usage)
+
+
+def add_usage(
+    total: Mapping[str, Mapping[str, int]], more: Mapping[str, Mapping[str, int]]
+) -> dict[str, dict[str, int]]:
+    """The sum of two usages, model by model and count by count."""
+    return {
+        model: {
+            name: total.get(model, {}).get(name, 0) + more.get(model, {}).get(name, 0)
+            for name in {**total.get(model, {}), **more.get(model, {})}
+        }
+        for model in {**total, **more}
+    }
+
+
+def segments(tx: Session, batch_id: str) -> list[BatchSegment]:
+    """Adopted segments in the order in which they were adopted."""
+    return list(
+        tx.exec(
+            select(BatchSegment)
+            .where(BatchSegment.batch_id == batch_id)
+            .order_by(col(BatchSegment.attempt), col(BatchSegment.sequence))
+        )
+    )
+
+
+def beat(tx: Session, lease: BatchLease) -> Stop | None:
+    """A heartbeat of a driver that sends no lines now: renew the lease, read whether to stop."""
+    jobs.heartbeat(tx, job_id=lease.job_id, token=lease.token, lease_seconds=LEASE_SECONDS)
+    return stop_for(tx.get_one(Batch, lease.batch_id))
+
+
+def heartbeat(
+    tx: Session,
+    lease: BatchLease,
+    *,
+    remaining: Mapping[str, int],
+    weight: float,
+    priority: int,
+    rate: dict[str, float] | None,
+) -> Situation:
+    """Renew the lease, say how many lines remain per model, and read what may be in flight now."""
+    jobs.heartbeat(tx, job_id=lease.job_id, token=lease.token, lease_seconds=LEASE_SECONDS)
+    batch = tx.get_one(Batch, lease.batch_id)
+    _demand(tx, lease, remaining, weight=weight, priority=priority)
+    wanted = [model for model, lines in remaining.items() if lines > 0]
+    ready = engines.ready(tx, wanted)
+    missing = [model for model in wanted if model not in {e.model for e in ready}]
+    words = _given_up(tx, missing)
+    situation = Situation(
+        stop=Stop.ENGINE_FAILED if words else stop_for(batch),
+        shares=_shares(tx, lease, ready),
+        waiting_for=_waiting_for(tx, missing) if missing else None,
+        engine_words=words,
+    )
+    batch.rate = rate
+    batch.waiting_for = situation.waiting_for
+    return situation
+
+
+def _held(tx: Session, lease: BatchLease) -> Batch:
+    """The batch, locked, once the lease is known to be ours. Raises LeaseLost."""
+    jobs.hold(tx, job_id=lease.job_id, token=lease.token)
+    return tx.get_one(Batch, lease.batch_id, with_for_update=True)
+
+
+def _demand(
+    tx: Session, lease: BatchLease, remaining: Mapping[str, int], *, weight: float, priority: int
+) -> None:
+    moment = clock.now()
+    for model, lines in remaining.items():
+        row = {"lines": lines, "weight": weight, "priority": priority, "heartbeat_at": moment}
+        tx.execute(
+            insert(BatchDemand)
+            .values(batch_id=lease.batch_id, model=model, since=moment, **row)
+            .on_conflict_do_update(index_elements=["batch_id", "model"], set_=row)
+        )
+
+
+def end_demand(tx: Session, batch_id: str) -> None:
+    """The batch wants nothing more."""
+    tx.execute(delete(BatchDemand).where(col(BatchDemand.batch_id) == batch_id))
+
+
+def _shares(
+    tx: Session, lease: BatchLease, ready: Sequence[Engine]
+) -> dict[str, list[Share]]:
+    """This batch's part of each engine: weighted max-min over every batch that wants the model."""
+    fresh = clock.now() - timedelta(seconds=engines.DEMAND_FRESH_SECONDS)
+    models = {e.model for e in ready}
+    rows = tx.exec(
+        select(BatchDemand).where(
+            col(BatchDemand.model).in_(models), col(BatchDemand.heartbeat_at) >= fresh
+        )
+    ).all()
+    shares: dict[str, list[Share]] = {}
+    for model in models:
+        demands = {r.batch_id: (r.lines, r.weight) for r in rows if r.model == model}
+        pool = [e for e in ready if e.model == model and e.url]
+        capacities = [int(e.capacity * FILL) for e in pool]
+        mine = fairness.shares(sum(capacities), demands).get(lease.batch_id, 0)
+        spread = fairness.spread(mine, capacities)
+        shares[model] = [
+            Share(e.id, e.url or "", e.api_key, slots)
+            for e, slots in zip(pool, spread, strict=True)
+        ]
+    return shares
+
+
+def _given_up(tx: Session, missing: Sequence[str]) -> str | None:
+    """What the engine of a model said last, if no engine for that model can be started."""
+    since = clock.now() - timedelta(seconds=ENGINE_HISTORY_SECONDS)
+    for model, failed in engines.failures(tx, missing, since=since).items():
+        if failed.count >= FAILURES_MAX:
+            return f"{model}: {failed.last_words}"
+    return None
+
+
+def _waiting_for(tx: Session, missing: Sequence[str]) -> str:
+    live = [e for e in engines.live(tx) if e.model in missing]
+    if not live:
+        return f"a GPU for {', '.join(missing)}"
+    return "; ".join(f"the engine for {e.model}, which is {e.status}" for e in live)
