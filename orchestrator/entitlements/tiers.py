@@ -1,0 +1,102 @@
+"""Tiers as data: what tiers.toml says, typed. Who is in which tier is not known here."""
+
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+SHIPPED = Path(__file__).with_name("tiers.toml")
+
+
+class Tier(BaseModel):
+    """One tier. None means no limit. tiers.toml explains what is not plain from a name.
+
+    `batch_discount` is the share of the list price that is not charged, from 0.0 to 1.0.
+    `queued_tokens_max` bounds the prompt tokens of one organization's live batches, model by model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    title: str
+    summary: str
+    monthly_price: str
+    models: Literal["*"] | tuple[str, ...] = Field(strict=False)
+    batch_discount: float = Field(ge=0, le=1)
+    file_bytes_max: int = Field(gt=0)
+    upload_bytes_max: int = Field(gt=0)
+    upload_parts_parallel: int = Field(gt=0)
+    batch_lines_max: int = Field(gt=0)
+    line_bytes_max: int = Field(gt=0, lt=2**32)  # the line index keeps a length in 32 bits
+    batch_lines_per_day: int | None = Field(default=None, gt=0)
+    concurrent_batches: int | None = Field(default=None, gt=0)
+    queued_tokens_max: int | None = Field(default=None, gt=0)
+    completion_window_hours_min: int = Field(gt=0)
+    completion_window_hours_max: int = Field(gt=0)
+    fine_tuning: bool
+    weight: float = Field(gt=0)
+    priority: int = Field(gt=0)
+    retention_days: int = Field(gt=0)
+    support: str
+
+    @model_validator(mode="after")
+    def _windows_are_in_order(self) -> "Tier":
+        if self.completion_window_hours_min > self.completion_window_hours_max:
+            raise ValueError("completion_window_hours_min is above completion_window_hours_max")
+        return self
+
+    def permits(self, model: str) -> bool:
+        """Whether batches of this tier may name `model`."""
+        return self.models == "*" or model in self.models
+
+
+class Tiers:
+    """All tiers, cheapest first, as in the file."""
+
+    def __init__(self, tiers: tuple[Tier, ...]) -> None:
+        self._by_name = {tier.name: tier for tier in tiers}
+
+    @staticmethod
+    def load(path: Path | None = None) -> "Tiers":
+        """Read `path`, or the tiers that ship with the yard.
+
+        Raises ValueError naming the file and the key where something is missing, unknown or wrong.
+        """
+        path = path or SHIPPED
+        try:
+            tables = tomllib.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+        tiers = tuple(_tier(path, name, table) for name, table in tables.items())
+        if not tiers:
+            raise ValueError(f"{path}: no tier in it; write at least one table, such as [free]")
+        return Tiers(tiers)
+
+    def __getitem__(self, name: str) -> Tier:
+        """The tier of that name. Raises KeyError naming those there are."""
+        if name not in self._by_name:
+            raise KeyError(f"no tier {name!r}; there are: {', '.join(self._by_name)}")
+        return self._by_name[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def __iter__(self) -> Iterator[Tier]:
+        return iter(self._by_name.values())
+
+    def cheapest_with(self, predicate: Callable[[Tier], bool]) -> Tier | None:
+        """The first tier that satisfies `predicate`: the one to name when a limit is reached."""
+        return next((tier for tier in self if predicate(tier)), None)
+
+
+def _tier(path: Path, name: str, table: object) -> Tier:
+    if not isinstance(table, dict):
+        raise ValueError(f"{path}: {name}: a tier is a table; write [{name}] above its keys")
+    try:
+        return Tier.model_validate({**table, "name": name})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, (name, *first["loc"])))
+        raise ValueError(f"{path}: {key}: {first['msg']}") from error
