@@ -83,16 +83,18 @@ class ChildProcess:
 
     def poll(self) -> int | None:
         """The exit code (negative: the signal that ended it), or None while it runs."""
-        return self._process.poll()
+        return self._ended(self._process.poll())
 
     def wait(self, timeout_seconds: float | None = None) -> int:
         """Wait for the end and return the exit code. Raises TimeoutError."""
         try:
-            return self._process.wait(timeout_seconds)
+            code = self._process.wait(timeout_seconds)
         except subprocess.TimeoutExpired as expired:
             raise TimeoutError(
                 f"Process {self.pid} still runs after {expired.timeout} s."
             ) from None
+        self._ended(code)
+        return code
 
     def terminate(self, grace_seconds: float) -> int:
         """Send the first signal, after the grace SIGKILL to all that is left. Waits for the end and
@@ -122,5 +124,11 @@ class ChildProcess:
         assert self._process.stdin is not None
         try:
             os.write(self._process.stdin.fileno(), b"%d %f\n" % (number, grace_seconds))
-        except BrokenPipeError:
-            pass  # it has ended
+        except (BrokenPipeError, ValueError):
+            pass  # it has ended; ValueError: and its pipe was closed
+
+    def _ended(self, code: int | None) -> int | None:
+        """Let go of the pipe of a child that has ended."""
+        if code is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+        return code
