@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -23,7 +23,7 @@ class Tier(BaseModel):
     title: str
     summary: str
     monthly_price: str
-    models: Literal["*"] | tuple[str, ...] = Field(strict=False)
+    models: Literal["*"] | Annotated[tuple[str, ...], Field(strict=False)]
     batch_discount: float = Field(ge=0, le=1)
     file_bytes_max: int = Field(gt=0)
     upload_bytes_max: int = Field(gt=0)
