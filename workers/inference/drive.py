@@ -1,0 +1,299 @@
+"""Drives one batch: keeps its lines in flight on the engines it may use, until each has a result.
+
+Orders come from outside whenever they change: which engines, how many lines on each, or to stop.
+A line is in one of these places:
+
+    order ──> in flight ──> segments          an answer, or a reason why there is none
+                 │  ^
+                 v  │
+               again                          its engine died, was busy, or answered 5xx
+                 │  ^
+                 v  │
+              suspects                   engines died twice with it: sent one at a time, alone
+
+What a line may cost is bounded: after ENGINES_LOST_MAX dead engines or RESENDS_MAX refusals it gets
+an error line, so a line that kills engines cannot take a fleet down. An engine that is busy or gone
+is left alone for a growing while; how often, only the batch's window bounds.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import assert_never
+
+from msgspec import Raw
+
+from orchestrator import ids
+from orchestrator.batches.line_index import LineIndex
+from orchestrator.batches.result_lines import (
+    Kind,
+    LineError,
+    Requests,
+    answered,
+    open_requests,
+    unanswered,
+)
+from orchestrator.batches.segments import LineUsage, SegmentWriter
+from workers.inference.client import (
+    LINE_SECONDS_MAX,
+    Answered,
+    Busy,
+    EngineClient,
+    EngineGone,
+    Target,
+    TimedOut,
+)
+
+ENGINES_LOST_MAX = 3
+SUSPECT_FROM = 2
+RESENDS_MAX = 3  # after a 5xx; a line waits RESEND_SECONDS, twice that, and so on, in its slot
+RESEND_SECONDS = 1.0
+REST_SECONDS = 0.5  # an engine's first rest; each next one is twice as long
+REST_SECONDS_MAX = 30.0
+
+__all__ = ["Orders", "Target", "drive"]
+
+
+@dataclass
+class Orders:
+    """What a driver is told while it runs, and what it tells. Event loop only."""
+
+    targets: Mapping[str, Sequence[Target]] = field(default_factory=dict)  # by model
+    stop: str | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    remaining: dict[str, int] = field(default_factory=dict)  # lines without a result, by model
+
+    def retarget(self, targets: Mapping[str, Sequence[Target]]) -> None:
+        """From now on send to these engines, so many lines to each. What is in flight stays."""
+        self.targets = targets
+        self.changed.set()
+
+    def stop_sending(self, reason: str) -> None:
+        """Abort what is in flight, store what is done, and return."""
+        self.stop = reason
+        self.changed.set()
+
+
+async def drive(
+    *,
+    source: Path,
+    index: LineIndex,
+    order: Mapping[str, Sequence[int]],
+    orders: Orders,
+    segments: SegmentWriter,
+    line_seconds_max: float = LINE_SECONDS_MAX,
+) -> None:
+    """Send the lines (from 0) of `source` in the order given for each model; return when every one
+    has a result in a segment, or soon after `orders.stop`, with the rest undone.
+
+    Raises what `segments` raises (LeaseLost), and ValueError if `source` is not the file indexed.
+    """
+    async with AsyncExitStack() as stack:
+        requests = stack.enter_context(open_requests(source, index))
+        client = await stack.enter_async_context(EngineClient(line_seconds_max=line_seconds_max))
+        walk = _Walk(index, requests, order, orders, segments, client)
+        try:
+            await walk.run()
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None  # the first is why the others were cancelled
+
+
+@dataclass(slots=True)
+class _Line:
+    """A line that has been sent, and what happened to it."""
+
+    number: int
+    engines_lost: int = 0
+    refusals: int = 0
+
+
+@dataclass
+class _Lane:
+    """The lines of one model that wait."""
+
+    model: str
+    order: Sequence[int]
+    sent: int = 0  # of `order`
+    again: deque[_Line] = field(default_factory=deque)
+    suspects: deque[_Line] = field(default_factory=deque)
+    in_flight: dict[str, int] = field(default_factory=dict)  # by engine
+
+    def next(self) -> _Line | None:
+        """The next line to send, if any may be sent now."""
+        if self.again:
+            return self.again.popleft()
+        if self.sent < len(self.order):
+            self.sent += 1
+            return _Line(int(self.order[self.sent - 1]))
+        if self.suspects and not any(self.in_flight.values()):
+            return self.suspects.popleft()
+        return None
+
+
+class _Walk:
+    """The state of one drive. Whatever frees or brings a slot calls `_fill`; nothing polls."""
+
+    def __init__(
+        self,
+        index: LineIndex,
+        requests: Requests,
+        order: Mapping[str, Sequence[int]],
+        orders: Orders,
+        segments: SegmentWriter,
+        client: EngineClient,
+    ) -> None:
+        self._index = index
+        self._requests = requests
+        self._lanes = [_Lane(model, lines) for model, lines in order.items()]
+        self._orders = orders
+        self._segments = segments
+        self._client = client
+        self._running: set[asyncio.Task[None]] = set()  # lines in flight, engines at rest
+        self._rests: dict[str, int] = {}  # engines that failed of late: how often in a row
+        self._resting: set[str] = set()
+        self._over = False
+        orders.remaining.update({lane.model: len(lane.order) for lane in self._lanes})
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._segments.run())
+            self._following = self._tasks.create_task(self._follow_orders())
+            self._end_if_done()
+            self._fill_all()
+
+    async def _follow_orders(self) -> None:
+        while not self._orders.stop:
+            await self._orders.changed.wait()
+            self._orders.changed.clear()
+            self._fill_all()
+        self._end()
+
+    def _end_if_done(self) -> None:
+        if not any(self._orders.remaining[lane.model] for lane in self._lanes):
+            self._end()
+
+    def _end(self) -> None:
+        """No more lines; what is in flight is aborted, what is done is stored."""
+        self._over = True
+        self._following.cancel()
+        for task in self._running:
+            task.cancel()
+        self._segments.close()
+
+    def _fill_all(self) -> None:
+        for lane in self._lanes:
+            self._fill(lane)
+
+    def _fill(self, lane: _Lane) -> None:
+        """Send as many lines as there are free slots."""
+        while not self._over and not self._orders.stop:
+            target = self._free_target(lane)
+            line = lane.next() if target else None
+            if target is None or line is None:
+                return
+            lane.in_flight[target.engine_id] = lane.in_flight.get(target.engine_id, 0) + 1
+            self._start(self._send(lane, line, target))
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = self._tasks.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def _free_target(self, lane: _Lane) -> Target | None:
+        """The least loaded engine with a free slot."""
+        best, least = None, 1.0
+        for target in self._orders.targets.get(lane.model, ()):
+            load = lane.in_flight.get(target.engine_id, 0) / max(target.slots, 1)
+            if load < least and target.slots > 0 and target.engine_id not in self._resting:
+                best, least = target, load
+        return best
+
+    async def _send(self, lane: _Lane, line: _Line, target: Target) -> None:
+        """One try of one line. Its slot is free again when this ends."""
+        try:
+            request = self._requests[line.number]
+            request_id = ids.new("req_")
+            endpoint = self._index.endpoints[self._index.endpoint[line.number]]
+            outcome = await self._client.post(target, endpoint, bytes(request.body), request_id)
+            match outcome:
+                case Answered():
+                    self._rests.pop(target.engine_id, None)
+                    await self._answered(lane, line, request.custom_id, request_id, outcome)
+                case TimedOut():
+                    await self._unanswered(
+                        lane,
+                        line,
+                        request.custom_id,
+                        LineError(
+                            "request_timeout",
+                            f"This request was not answered within {outcome.seconds:g} seconds.",
+                        ),
+                    )
+                case Busy():
+                    self._rest(target, outcome.retry_after_seconds)
+                    lane.again.append(line)
+                case EngineGone():
+                    self._rest(target, None)
+                    await self._engine_gone(lane, line, request.custom_id, target, outcome)
+                case _:
+                    assert_never(outcome)
+        finally:
+            lane.in_flight[target.engine_id] -= 1
+            self._fill(lane)
+
+    async def _answered(
+        self, lane: _Lane, line: _Line, custom_id: Raw, request_id: str, answer: Answered
+    ) -> None:
+        if answer.status >= 500 and line.refusals < RESENDS_MAX:
+            line.refusals += 1
+            await asyncio.sleep(RESEND_SECONDS * 2 ** (line.refusals - 1))
+            lane.again.append(line)
+            return
+        kind = Kind.OUTPUT if answer.status < 300 else Kind.ERROR
+        data = answered(custom_id, request_id, answer.status, answer.body)
+        await self._record(lane, line, kind, data, answer.usage)
+
+    async def _engine_gone(
+        self, lane: _Lane, line: _Line, custom_id: Raw, target: Target, gone: EngineGone
+    ) -> None:
+        # An engine that was taken from our orders was ended on purpose: no line is to blame.
+        if gone.sent and target.engine_id in self._ordered(lane):
+            line.engines_lost += 1
+        if line.engines_lost < SUSPECT_FROM:
+            lane.again.append(line)
+        elif line.engines_lost < ENGINES_LOST_MAX:
+            lane.suspects.append(line)
+        else:
+            message = f"{ENGINES_LOST_MAX} engines ended while they worked on this request."
+            await self._unanswered(lane, line, custom_id, LineError("engine_failed", message))
+
+    async def _unanswered(self, lane: _Lane, line: _Line, custom_id: Raw, error: LineError) -> None:
+        await self._record(lane, line, Kind.ERROR, unanswered(custom_id, error), None)
+
+    async def _record(
+        self, lane: _Lane, line: _Line, kind: Kind, data: bytes, usage: LineUsage | None
+    ) -> None:
+        await self._segments.add(line.number, kind, data, model=lane.model, usage=usage)
+        self._orders.remaining[lane.model] -= 1
+        self._end_if_done()
+
+    def _ordered(self, lane: _Lane) -> set[str]:
+        return {target.engine_id for target in self._orders.targets.get(lane.model, ())}
+
+    def _rest(self, target: Target, seconds: float | None) -> None:
+        """Send nothing to this engine for a while: as long as it asked for, or longer each time."""
+        if target.engine_id in self._resting:
+            return
+        times = self._rests[target.engine_id] = self._rests.get(target.engine_id, 0) + 1
+        if seconds is None:
+            seconds = min(REST_SECONDS * 2 ** min(times - 1, 16), REST_SECONDS_MAX)
+        self._resting.add(target.engine_id)
+        self._start(self._rested(target.engine_id, seconds))
+
+    async def _rested(self, engine_id: str, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._resting.discard(engine_id)
+        self._fill_all()
