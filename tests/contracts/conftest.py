@@ -1,0 +1,76 @@
+"""The object stores that the conformance suite is run on, and the S3 servers behind them."""
+
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra import s3_server
+from infra.ceph.rgw import Rgw
+from orchestrator.settings import S3Settings, Settings
+from orchestrator.storage.open import open_store
+from orchestrator.storage.store import ObjectStore
+
+
+class S3TestSettings(BaseSettings):
+    """An S3 server to test on instead of moto: YARD_TEST_S3_ENDPOINT and the two keys beside it."""
+
+    model_config = SettingsConfigDict(env_prefix="YARD_TEST_S3_", frozen=True)
+
+    endpoint: str | None = None
+    access_key_id: str = "any"
+    secret_access_key: SecretStr = SecretStr("any")
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
+    """moto in a process of its own, or the server that the environment names."""
+    named = S3TestSettings()
+    if named.endpoint is not None:
+        yield _reach(named.endpoint, named.access_key_id, named.secret_access_key)
+        return
+    with s3_server.running(tmp_path_factory.mktemp("moto")) as url:
+        yield _reach(url, named.access_key_id, named.secret_access_key)
+
+
+@pytest.fixture(scope="session")
+def rgw() -> Iterator[Rgw]:
+    """A Ceph cluster; its making takes about 20 seconds. pytest would keep its disk, so not there."""
+    with tempfile.TemporaryDirectory(prefix="yard-test-ceph-") as folder, Rgw(Path(folder)) as rgw:
+        yield rgw
+
+
+@pytest.fixture(scope="session")
+def ceph(rgw: Rgw) -> S3Settings:
+    """How to reach the Ceph cluster."""
+    return _reach(rgw.endpoint_url, rgw.access_key_id, SecretStr(rgw.secret_access_key))
+
+
+@pytest.fixture(params=["local", "s3", pytest.param("ceph", marks=pytest.mark.ceph)])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """The settings of an empty store that only this test uses, one of each kind in turn."""
+    if request.param == "local":
+        return Settings(store_url=f"file://{tmp_path}/store")
+    place = f"s3://yard-tests/{uuid.uuid4().hex}"
+    return Settings(store_url=place, s3=request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+async def store(settings: Settings) -> AsyncIterator[ObjectStore]:
+    """An empty store that only this test uses."""
+    store = open_store(settings)
+    yield store
+    await store.delete([found.key async for found in store.list("")])
+
+
+def _reach(url: str, access_key_id: str, secret_access_key: SecretStr) -> S3Settings:
+    return S3Settings(
+        endpoint_url=url,
+        public_endpoint_url=url,
+        access_key_id=access_key_id,
+        secret_access_key=secret_access_key,
+    )
