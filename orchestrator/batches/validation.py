@@ -18,7 +18,7 @@ from orchestrator.batches.lines import Line, LineSplitter, OversizedLine
 from orchestrator.batches.problems import LineProblem, ProblemCode, shown
 from orchestrator.batches.request_line import RequestLine, decode
 
-__all__ = ["FileValidator", "LineChecker", "LineLimits", "LineProblem", "Summary"]
+__all__ = ["FileValidator", "LineChecker", "LineLimits", "LineProblem", "Summary", "empty_file"]
 
 FIRST_PROBLEMS_MAX = 100  # kept in a summary; `on_problem` is told all of them
 MODELS_MAX = 1_000  # different models in one file
@@ -122,6 +122,12 @@ class LineChecker:
         )
 
 
+def empty_file() -> LineProblem:
+    """The problem of a file without a line."""
+    message = "The file has no requests. Write one request a line."
+    return LineProblem(None, None, ProblemCode.EMPTY_FILE, message)
+
+
 class FileValidator:
     """Push parser for a whole file: feed it chunks of any size, then finish once.
 
@@ -149,8 +155,7 @@ class FileValidator:
         """Check what is left, and sum up."""
         self._check(self._splitter.finish())
         if self._checker.line == 0:
-            message = "The file has no requests. Write one request a line."
-            self._tell(LineProblem(None, None, ProblemCode.EMPTY_FILE, message))
+            self._tell(empty_file())
         return Summary(
             self._checker.line,
             self._bad_lines,
