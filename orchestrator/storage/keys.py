@@ -22,20 +22,6 @@ _PREFIX = re.compile(f"({_SEGMENT}/)*({_SEGMENT})?")
 _LENGTH_MAX = 900  # S3 allows 1,024 bytes, the store's own prefix included
 
 
-def check_key(key: str) -> str:
-    """`key` itself, if it is fit for every store. Raises ValueError."""
-    if len(key) > _LENGTH_MAX or not _KEY.fullmatch(key):
-        raise ValueError(_refusal("key", key))
-    return key
-
-
-def check_prefix(prefix: str) -> str:
-    """`prefix` itself, if keys can begin with it (with "" all of them do). Raises ValueError."""
-    if len(prefix) > _LENGTH_MAX or not _PREFIX.fullmatch(prefix):
-        raise ValueError(_refusal("prefix", prefix))
-    return prefix
-
-
 def file_content(organization_id: str, file_id: str) -> str:
     return f"{organization_id}/files/{file_id}/content"
 
@@ -70,6 +56,20 @@ def batch_unfinished(organization_id: str, batch_id: str) -> str:
 
 def batch_result(organization_id: str, batch_id: str, kind: Result) -> str:
     return f"{organization_id}/batches/{batch_id}/{kind}.jsonl"
+
+
+def check_key(key: str) -> str:
+    """`key` itself, if it is fit for every store. Raises ValueError."""
+    if len(key) > _LENGTH_MAX or not _KEY.fullmatch(key):
+        raise ValueError(_refusal("key", key))
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """`prefix` itself, if keys can begin with it (with "" all of them do). Raises ValueError."""
+    if len(prefix) > _LENGTH_MAX or not _PREFIX.fullmatch(prefix):
+        raise ValueError(_refusal("prefix", prefix))
+    return prefix
 
 
 def _refusal(what: str, found: str) -> str:

@@ -202,7 +202,8 @@ class _Draft:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(self._file.name, path)
                 break
-            except FileNotFoundError:  # a delete has just removed the folder, then empty
+            except (FileNotFoundError, FileExistsError):
+                # A delete removed the folder, then empty: before the move, or under mkdir's eyes.
                 if not tries_left:
                     raise
         self._file = None

@@ -39,7 +39,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Settings]:
 
 @pytest.fixture(scope="session")
 def rgw() -> Iterator[Rgw]:
-    """A Ceph cluster; its making takes about 20 seconds. pytest would keep its disk, so not there."""
+    """A Ceph cluster; its making takes about 20 seconds. pytest's folders would keep its disk."""
     with tempfile.TemporaryDirectory(prefix="yard-test-ceph-") as folder, Rgw(Path(folder)) as rgw:
         yield rgw
 
