@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     # Engines.
     gpu_python: Path | None = None  # the gpu environment's interpreter; default: our .venv-gpu
     gpus: int | None = None  # slots of the gpu pool; default: what the machine has, one on a CPU
+    cpu_slots: int = 200  # flow runs of the cpu pool at once: batches being driven, housekeeping
     engine_host: str = "127.0.0.1"
 
     # A yard that somebody else runs, for the command line.
@@ -70,6 +71,15 @@ class Settings(BaseSettings):
     def absolute_home(self) -> Path:
         """`home` as an absolute path."""
         return self.home.expanduser().resolve()
+
+    def keys_file(self) -> Path:
+        """Where `yard up` leaves the keys of its first organizations, by tier, and the operator's."""
+        return self.absolute_home() / "demo_keys.json"
+
+    def api_url(self) -> str:
+        """Where this machine finds the HTTP API."""
+        anywhere = self.api_host in ("0.0.0.0", "::")
+        return f"http://{'127.0.0.1' if anywhere else self.api_host}:{self.api_port}"
 
     def prefect_api_url(self) -> str:
         """Where our own processes find Prefect's API."""

@@ -1,0 +1,258 @@
+"""`yard batch`: run the lines of a file, and everything one may do with the batch that results."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.cli import files, render
+from api.cli.client import Client, Document, connect
+from api.cli.exits import HELP, Exit
+from api.cli.watch import outcome, watch
+
+app = typer.Typer(
+    no_args_is_help=True, help="Run the lines of a JSONL file, watch them, fetch their results."
+)
+
+BatchId = Annotated[str, typer.Argument(metavar="BATCH_ID", help="for example batch_8k2m…")]
+Json = Annotated[bool, typer.Option("--json", help="The API's own answer, for scripts.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Watch until it has ended; Ctrl-C is safe.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Write the results here; failed lines go beside it, as NAME.errors.jsonl.",
+    ),
+]
+
+
+@app.command(epilog=HELP)
+def submit(
+    file: files.Readable,
+    wait: Wait = False,
+    window: Annotated[str, typer.Option(help="Completion window: 24h to 7d.")] = "24h",
+    endpoint: Annotated[
+        str | None, typer.Option(help="Default: the url that most lines of the file name.")
+    ] = None,
+    skip_invalid: Annotated[
+        bool, typer.Option("--skip-invalid", help="Run the good lines even if some are bad.")
+    ] = False,
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be given 16 times.")
+    ] = None,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """Upload a JSONL file and start a batch of its lines.
+
+    ```
+    yard batch submit lines.jsonl
+    yard batch submit lines.jsonl --wait --output results.jsonl
+    yard batch submit lines.jsonl --window 48h --skip-invalid --metadata team=search
+    ```
+    """
+    pairs = _pairs(metadata or [])
+    if output is not None and not wait:
+        raise typer.BadParameter("--output needs --wait: there are no results before the end")
+    with connect() as yard:
+        stored = files.upload(yard, file, purpose="batch")
+        batch = yard.post(
+            "/batches",
+            {
+                "input_file_id": stored["id"],
+                "endpoint": endpoint or _endpoint(stored),
+                "completion_window": window,
+                **({"metadata": pairs} if pairs else {}),
+                **({"tokenyard": {"on_invalid_line": "skip"}} if skip_invalid else {}),
+            },
+        )
+        _started(yard, batch, wait=wait, output=output, json=json)
+
+
+@app.command()
+def validate(file: files.Readable, json: Json = False) -> None:
+    """Check a file without running it: every bad line, its tokens, what it would cost.
+
+    ```
+    yard batch validate lines.jsonl
+    ```
+    """
+
+
+@app.command("get")
+def get_batch(batch_id: BatchId, json: Json = False) -> None:
+    """Show one batch: its status, counts, tokens, cost, files, and where to look in Prefect."""
+    with connect() as yard:
+        batch = yard.get(f"/batches/{batch_id}")
+    render.show_json(batch) if json else show(batch)
+
+
+@app.command("list")
+def list_batches(
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 20, json: Json = False
+) -> None:
+    """List batches, newest first."""
+    with connect() as yard:
+        batches = yard.items("/batches", limit=limit)
+    if json:
+        render.show_json(batches)
+        return
+    render.table(
+        ("ID", "STATUS", "DONE", "FAILED", "LINES", "COST", "CREATED"),
+        (
+            (
+                batch["id"],
+                batch["status"],
+                batch["request_counts"]["completed"],
+                batch["request_counts"]["failed"],
+                batch["request_counts"]["total"],
+                render.dollars(batch["cost"]["amount_micros"]),
+                render.moment(batch["created_at"]),
+            )
+            for batch in batches
+        ),
+    )
+
+
+@app.command("watch", epilog=HELP)
+def watch_batch(batch_id: BatchId, output: Output = None, json: Json = False) -> None:
+    """Watch a batch until it has ended. Ctrl-C ends the watching; the batch goes on.
+
+    ```
+    yard batch watch batch_… --output results.jsonl
+    ```
+    """
+    with connect() as yard:
+        _watch_to_the_end(yard, batch_id, output=output, json=json)
+
+
+@app.command("output")
+def batch_output(
+    batch_id: BatchId,
+    after: Annotated[int, typer.Option(min=0, help="How many results you have already.")] = 0,
+    output: Annotated[Path | None, typer.Option("--output", "-o")] = None,
+) -> None:
+    """Fetch the results so far, even while the batch runs, in the order in which they came.
+
+    The output file of an ended batch has them in the order of its lines: `yard files content`.
+
+    ```
+    yard batch output batch_… > results.jsonl
+    yard batch output batch_… --after 1000
+    ```
+    """
+    with connect() as yard:
+        files.download(yard, f"/batches/{batch_id}/output", output, after=after)
+
+
+@app.command()
+def cancel(batch_id: BatchId, json: Json = False) -> None:
+    """Cancel a batch. What is done is kept and charged; the rest is not run."""
+    with connect() as yard:
+        batch = yard.post(f"/batches/{batch_id}/cancel")
+    render.show_json(batch) if json else show(batch)
+
+
+@app.command(epilog=HELP)
+def retry(batch_id: BatchId, wait: Wait = False, output: Output = None, json: Json = False) -> None:
+    """Run the lines of an ended batch that have no result once more, as a new batch.
+
+    ```
+    yard batch retry batch_… --wait
+    ```
+    """
+    with connect() as yard:
+        batch = yard.post(f"/batches/{batch_id}/retry")
+        _started(yard, batch, wait=wait, output=output, json=json)
+
+
+def show(batch: Document) -> None:
+    """Print one Batch."""
+    counts, usage, progress = batch["request_counts"], batch["usage"], batch["progress"]
+    render.facts(
+        (
+            ("id", batch["id"]),
+            ("status", batch["status"]),
+            ("waiting for", progress["waiting_for"]),
+            (
+                "lines",
+                f"{counts['completed']:,} completed, {counts['failed']:,} failed"
+                f" of {counts['total']:,}",
+            ),
+            (
+                "tokens",
+                f"{usage['input_tokens']:,} in"
+                f" ({usage['input_tokens_details']['cached_tokens']:,} cached),"
+                f" {usage['output_tokens']:,} out",
+            ),
+            ("cost", render.dollars(batch["cost"]["amount_micros"])),
+            ("took", _took(batch)),
+            ("model", batch["model"]),
+            ("retry of", batch["retry_of"]),
+            ("input file", batch["input_file_id"]),
+            ("output file", batch["output_file_id"]),
+            ("error file", batch["error_file_id"]),
+            ("report file", batch["report_file_id"]),
+            ("Prefect run", batch["flow_run_url"]),
+        )
+    )
+    if batch["errors"]:
+        files.problems(batch["errors"]["data"])
+
+
+def _started(yard: Client, batch: Document, *, wait: bool, output: Path | None, json: bool) -> None:
+    if wait:
+        render.err.print(f"started {batch['id']}", soft_wrap=True)
+        _watch_to_the_end(yard, batch["id"], output=output, json=json)
+    elif json:
+        render.show_json(batch)
+    else:
+        render.out.print(f"started {batch['id']}", soft_wrap=True)
+        render.out.print(f"watch it: yard batch watch {batch['id']}", soft_wrap=True)
+
+
+def _watch_to_the_end(yard: Client, batch_id: str, *, output: Path | None, json: bool) -> None:
+    try:
+        batch = watch(yard, batch_id)
+    except KeyboardInterrupt:
+        render.err.print(
+            f"\nThe batch goes on. Watch it again: yard batch watch {batch_id}", soft_wrap=True
+        )
+        raise typer.Exit(Exit.INTERRUPTED) from None
+    if output is not None:
+        _fetch(yard, batch, output)
+    render.show_json(batch) if json else show(batch)
+    raise typer.Exit(outcome(batch))
+
+
+def _fetch(yard: Client, batch: Document, output: Path) -> None:
+    errors = output.with_name(f"{output.stem}.errors.jsonl")
+    for file_id, path in ((batch["output_file_id"], output), (batch["error_file_id"], errors)):
+        if file_id is not None:
+            files.download(yard, f"/files/{file_id}/content", path)
+            render.err.print(f"wrote {path}", soft_wrap=True)
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--metadata expects KEY=VALUE, found {text!r}")
+        pairs[key] = value
+    return pairs
+
+
+def _endpoint(stored: Document) -> str:
+    """The url that most lines name; the yard says which are wrong."""
+    urls: dict[str, int] = (stored.get("validation") or {}).get("endpoints", {})
+    return max(urls, key=lambda url: urls[url]) if urls else "/v1/chat/completions"
+
+
+def _took(batch: Document) -> str | None:
+    ended = batch["completed_at"] or batch["expired_at"] or batch["cancelled_at"]
+    if ended is None or batch["in_progress_at"] is None:
+        return None
+    return render.duration(ended - batch["in_progress_at"])

@@ -1,0 +1,21 @@
+"""How the commands end, for scripts. `yard --help` and README.md show this table."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """A command's exit code."""
+
+    OK = 0
+    FAILED = 1  # the batch failed or has failed lines; the yard cannot start or has died
+    USAGE = 2  # a wrong option or argument, a file that is not there, no key
+    REFUSED = 3  # the yard said no: a 4xx answer
+    UNREACHABLE = 4  # no yard at that address, or one that cannot answer now: a 5xx answer
+    STOPPED = 5  # the batch was cancelled or its window closed; what was done is kept
+    INTERRUPTED = 130  # Ctrl-C; a batch that was being watched goes on
+
+
+HELP = """\
+Exit codes: **0** ok, **1** failed, or with failed lines, **2** usage, **3** refused by the
+yard, **4** yard unreachable, **5** batch cancelled or expired, **130** Ctrl-C (the batch goes on).
+"""

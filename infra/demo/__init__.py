@@ -1,0 +1,1 @@
+"""`make demo`: a yard from nothing, one real batch through it, and every promise looked at."""

@@ -1,0 +1,105 @@
+"""A yard of the demo's own: `yard up` as a child, on free ports, gone when the block ends."""
+
+import json
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.child_process import ChildProcess
+from orchestrator.embedded import lock
+from orchestrator.settings import PROJECT, Settings, inherited_environment
+
+START_SECONDS_MAX = 1200.0  # the first start makes a model, on a machine that may be busy
+STOP_SECONDS = 60.0
+LOOK_SECONDS = 0.1
+LOG_BYTES_MAX = 1 << 20
+READY = "The yard is ready."
+TIER = "developer"
+
+
+class YardFailed(Exception):
+    """The yard could not be started; the message is for a person."""
+
+
+@dataclass(frozen=True)
+class RunningYard:
+    """Where it answers, and a customer's key to it."""
+
+    api_url: str
+    key: str
+
+
+@contextmanager
+def running(
+    settings: Settings, *, store: Mapping[str, str], console: Console
+) -> Iterator[RunningYard]:
+    """Start a yard on the home of `settings`, say how its parts are doing, stop it at the end.
+
+    `store` are the variables that say where the bytes go; none for the home. Raises YardFailed.
+    """
+    home = settings.absolute_home()
+    if (holder := lock.holder(home)) is not None:
+        raise YardFailed(
+            f"A yard is up on {home} already: {holder}. The demo starts one of its own: end that"
+            " one, or give the demo another home with YARD_HOME=/some/folder."
+        )
+    api_port, prefect_port = _free_ports(settings)
+    yard = ChildProcess.spawn(
+        [sys.executable, "-m", "api.cli", "up"],
+        env={
+            **inherited_environment(),
+            **store,
+            "YARD_HOME": str(home),
+            "YARD_API_PORT": str(api_port),
+            "YARD_PREFECT_PORT": str(prefect_port),
+        },
+        log=_fresh(home / "logs" / "yard.log"),
+        cwd=PROJECT,
+        grace_seconds=STOP_SECONDS,
+    )
+    try:
+        _wait_ready(yard, console)
+        key = json.loads(settings.keys_file().read_text())[TIER]
+        yield RunningYard(f"http://127.0.0.1:{api_port}", key)
+    finally:
+        console.print("stopping the yard")
+        yard.terminate(STOP_SECONDS)
+
+
+def _wait_ready(yard: ChildProcess, console: Console) -> None:
+    deadline = time.monotonic() + START_SECONDS_MAX
+    said = 0
+    while True:
+        lines = yard.tail(LOG_BYTES_MAX).splitlines()
+        for line in lines[said:]:
+            console.print(f"  {line}", markup=False, soft_wrap=True)
+        said = len(lines)
+        if READY in lines:
+            return
+        if yard.poll() is not None:
+            raise YardFailed("`yard up` ended before it was ready; its words are above.")
+        if time.monotonic() > deadline:
+            raise YardFailed(f"`yard up` was not ready within {START_SECONDS_MAX:.0f} s.")
+        time.sleep(LOOK_SECONDS)
+
+
+def _free_ports(settings: Settings) -> tuple[int, int]:
+    """The ports that the settings name, otherwise two that nobody has."""
+    named = settings.model_fields_set
+    with socket.socket() as one, socket.socket() as other:
+        for probe in (one, other):
+            probe.bind(("127.0.0.1", 0))
+        api_port = settings.api_port if "api_port" in named else one.getsockname()[1]
+        prefect_port = settings.prefect_port if "prefect_port" in named else other.getsockname()[1]
+        return api_port, prefect_port
+
+
+def _fresh(log: Path) -> Path:
+    log.unlink(missing_ok=True)
+    return log
