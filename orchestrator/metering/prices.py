@@ -1,0 +1,31 @@
+"""What tokens cost, in integers: micro-dollars (millionths of a US dollar), no floats added up."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class Prices:
+    """One model's list prices, in micro-dollars per million tokens: 50_000 is $0.05."""
+
+    input: int
+    cached_input: int
+    output: int
+
+
+def cost_micros(usage: Mapping[str, int], prices: Prices, discount: float) -> int:
+    """The charge for `usage` (`input_tokens`, of which `cached_tokens`, and `output_tokens`).
+
+    `discount` is the share of the list price that is not charged, exact to a millionth; it applies
+    to cached tokens too. Rounded down, once, to a whole micro-dollar: never in the yard's favour.
+    """
+    cached = min(usage.get("cached_tokens", 0), usage.get("input_tokens", 0))
+    list_price = (
+        (usage.get("input_tokens", 0) - cached) * prices.input
+        + cached * prices.cached_input
+        + usage.get("output_tokens", 0) * prices.output
+    )
+    charged_millionths = MILLION - round(discount * MILLION)
+    return list_price * charged_millionths // (MILLION * MILLION)

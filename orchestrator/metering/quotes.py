@@ -1,0 +1,126 @@
+"""What a batch will take: tokens, cost, and when it starts and ends. Pure arithmetic over what is
+known.
+
+How long answers get is not known before they are there. The quote takes the mean of earlier
+answers, or says that it had none to go by; the worst case needs no guess and is what a batch cannot
+exceed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestrator.metering.prices import Prices, cost_micros
+
+HISTORY_LINES_MIN = 20  # fewer answers say little about the next
+FALLBACK_OUTPUT_SHARE = 0.25  # of the bound, where there is no history
+P90_SLOWDOWN = 1.5  # how much slower than the mean rate one batch in ten is allowed to be
+
+
+@dataclass(frozen=True)
+class OutputHistory:
+    """Earlier answers of one model."""
+
+    lines: int
+    output_tokens: int
+
+
+@dataclass(frozen=True)
+class ModelLoad:
+    """What a batch asks of one model, and how that model is doing.
+
+    `max_output_tokens` is the sum of the lines' bounds. `tokens_per_second` counts prompt and
+    output together, over all its engines, as this batch would share them; None: never measured.
+    `tokens_ahead` is what waits before this batch, `start_seconds` what an engine takes to start
+    where none is ready.
+    """
+
+    lines: int
+    prompt_tokens: int
+    max_output_tokens: int
+    prices: Prices
+    history: OutputHistory | None = None
+    tokens_per_second: float | None = None
+    tokens_ahead: int = 0
+    start_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Quote:
+    """Seconds are from now, and None where some model's rate is unknown. `basis` says in a sentence
+    or two where the numbers come from."""
+
+    prompt_tokens: int
+    expected_output_tokens: int
+    worst_output_tokens: int
+    expected_cost_micros: int
+    worst_cost_micros: int
+    start_p50_seconds: float | None
+    finish_p50_seconds: float | None
+    finish_p90_seconds: float | None
+    basis: str
+
+
+def quote(loads: Mapping[str, ModelLoad], discount: float) -> Quote:
+    """The quote for a batch over `loads` by model, at `discount` off the list prices.
+
+    Costs assume that no prompt token is cached. Models run side by side: the batch starts with the
+    first and ends with the last.
+    """
+    expected = {model: _expected_output(load) for model, load in loads.items()}
+    starts, ends = [], []
+    for model, load in loads.items():
+        if not load.tokens_per_second:
+            continue
+        starts.append(load.start_seconds + load.tokens_ahead / load.tokens_per_second)
+        ends.append(starts[-1] + (load.prompt_tokens + expected[model]) / load.tokens_per_second)
+    timed = bool(loads) and len(ends) == len(loads)
+    return Quote(
+        prompt_tokens=sum(load.prompt_tokens for load in loads.values()),
+        expected_output_tokens=sum(expected.values()),
+        worst_output_tokens=sum(load.max_output_tokens for load in loads.values()),
+        expected_cost_micros=sum(
+            _cost(load, expected[model], discount) for model, load in loads.items()
+        ),
+        worst_cost_micros=sum(
+            _cost(load, load.max_output_tokens, discount) for load in loads.values()
+        ),
+        start_p50_seconds=min(starts) if timed else None,
+        finish_p50_seconds=max(ends) if timed else None,
+        finish_p90_seconds=max(ends) * P90_SLOWDOWN if timed else None,
+        basis=_basis(loads),
+    )
+
+
+def _known(load: ModelLoad) -> bool:
+    return load.history is not None and load.history.lines >= HISTORY_LINES_MIN
+
+
+def _expected_output(load: ModelLoad) -> int:
+    """Mean length of earlier answers times lines, or a share of the bound; never above the
+    bound."""
+    if load.history is None or not _known(load):
+        return round(load.max_output_tokens * FALLBACK_OUTPUT_SHARE)
+    mean = load.history.output_tokens / load.history.lines
+    return min(load.max_output_tokens, round(load.lines * mean))
+
+
+def _cost(load: ModelLoad, output_tokens: int, discount: float) -> int:
+    usage = {"input_tokens": load.prompt_tokens, "output_tokens": output_tokens}
+    return cost_micros(usage, load.prices, discount)
+
+
+def _basis(loads: Mapping[str, ModelLoad]) -> str:
+    told = []
+    known = [model for model, load in loads.items() if _known(load)]
+    guessed = [model for model in loads if model not in known]
+    unmeasured = [model for model, load in loads.items() if not load.tokens_per_second]
+    if known:
+        told.append(f"Output from the mean of earlier answers for {', '.join(known)}.")
+    if guessed:
+        told.append(
+            f"Output taken as {FALLBACK_OUTPUT_SHARE:.0%} of the bound for {', '.join(guessed)}: "
+            f"fewer than {HISTORY_LINES_MIN} earlier answers."
+        )
+    if unmeasured:
+        told.append(f"No times: the rate of {', '.join(unmeasured)} has not been measured yet.")
+    return " ".join(told)
