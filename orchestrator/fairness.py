@@ -73,7 +73,7 @@ def _at(level: float, demand: Demand) -> float:
 
 def _level(slots: int, demands: Sequence[Demand]) -> float:
     """The highest slots per weight at which all together ask for no more than `slots`."""
-    low, high = 0.0, max(demand.lines / demand.weight for demand in demands)
+    low, high = 0.0, max((demand.lines / demand.weight for demand in demands), default=0.0)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         if sum(_at(middle, demand) for demand in demands) <= slots:

@@ -67,7 +67,8 @@ class SegmentWriter:
     """Collects result lines and stores them as segments: object first, row second.
 
     `put(sequence, data)` stores an object and returns its key; `adopt(info)` makes it count and may
-    raise LeaseLost. What either raises ends `run`; there is no retry here. Event loop only.
+    raise LeaseLost. What either raises ends `run`; there is no retry here. Segments are numbered on
+    from `sequence`. Event loop only.
     """
 
     def __init__(
@@ -77,13 +78,14 @@ class SegmentWriter:
         *,
         flush_lines: int = FLUSH_LINES,
         flush_seconds: float = FLUSH_SECONDS,
+        sequence: int = 0,
     ) -> None:
         self._put = put
         self._adopt = adopt
         self._flush_lines = flush_lines
         self._flush_seconds = flush_seconds
         self._segment = _Segment()
-        self._sequence = 0
+        self.sequence = sequence  # of the segment last stored
         self._closed = False
         self._begun = asyncio.Event()  # there is something to store
         self._due = asyncio.Event()  # there is enough to store at once
@@ -134,12 +136,12 @@ class SegmentWriter:
         if not self._closed:
             self._begun.clear()
             self._due.clear()
-        self._sequence += 1
+        self.sequence += 1
         data = b"".join(segment.lines)
-        key = await self._put(self._sequence, data)
+        key = await self._put(self.sequence, data)
         await self._adopt(
             SegmentInfo(
-                sequence=self._sequence,
+                sequence=self.sequence,
                 key=key,
                 bytes=len(data),
                 completed=len(segment.lines) - segment.failed,

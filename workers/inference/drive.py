@@ -242,7 +242,7 @@ class _Walk:
                     assert_never(outcome)
         finally:
             lane.in_flight[target.engine_id] -= 1
-            self._fill(lane)
+        self._fill(lane)  # not when cancelled: then all is ending
 
     async def _answered(
         self, lane: _Lane, line: _Line, custom_id: Raw, request_id: str, answer: Answered

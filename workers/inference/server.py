@@ -1,0 +1,181 @@
+"""One vLLM server: started as a child in the gpu environment, watched, stopped.
+
+vLLM is a program to us, not a library: it has its own environment and is spoken to over HTTP. It is
+run as a module because not every build of it has a working `vllm` command.
+"""
+
+import asyncio
+import re
+import signal
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from orchestrator.child_process import ChildProcess
+
+POLL_SECONDS = 0.25
+HEALTH_SECONDS_MAX = 5.0
+STOP_SECONDS_MAX = 20.0
+CPU_CACHE_GIB = 2  # for keys and values, where there is no GPU memory to measure
+LAST_WORDS_CHARACTERS_MAX = 600
+
+_NOT_FOR_ENGINES = ("YARD_", "PREFECT_", "PYTHON", "VIRTUAL_ENV", "VLLM_API_KEY")
+_REQUESTS = re.compile(
+    r"^vllm:num_requests_(?:running|waiting)(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE
+)
+_LOG_PREFIX = re.compile(r"^(?:\([^)]*\) ?)?(?:[A-Z]+ \d\d-\d\d [\d:]+ \[[^\]]*\] ?)?")
+_EXCEPTION = re.compile(r"^(?:[\w.]+(?:Error|Exception|Exit)|[\w.]+: error)(?::|$)")
+_NOISE = ("Engine core initialization failed", "CancelledError", "SystemExit")
+
+
+class EngineFailed(Exception):
+    """The server ended, or did not answer in time; the message has its last words."""
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """How to serve one base model.
+
+    `source` is a folder, or a name that the engine can resolve by itself; `model` is what requests
+    call it. `flags` are further arguments for vLLM and win over ours. `environment` is what the
+    child inherits; the yard's own settings are kept from it.
+    """
+
+    id: str
+    model: str
+    source: str
+    python: Path
+    host: str
+    api_key: str | None
+    context_length: int
+    max_num_seqs: int
+    flags: Sequence[str]
+    cuda: bool
+    log: Path
+    environment: Mapping[str, str]
+
+    def argv(self, port: int) -> list[str]:
+        """The command line. The key is not in it: any user of the machine can read that."""
+        argv = [str(self.python), "-m", "vllm.entrypoints.openai.api_server"]
+        argv += ["--model", self.source, "--served-model-name", self.model]
+        argv += ["--host", self.host, "--port", str(port)]
+        argv += ["--max-model-len", str(self.context_length)]
+        argv += ["--max-num-seqs", str(self.max_num_seqs)]
+        argv += ["--enable-prefix-caching", "--enable-prompt-tokens-details"]
+        argv += ["--disable-uvicorn-access-log"]
+        if not self.cuda:
+            argv += ["--enforce-eager"]
+        return argv + list(self.flags)
+
+    def child_environment(self) -> dict[str, str]:
+        """What the server finds in its environment."""
+        inherited = {
+            name: value
+            for name, value in self.environment.items()
+            if not name.startswith(_NOT_FOR_ENGINES)
+        }
+        ours = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+        if self.api_key is not None:
+            ours["VLLM_API_KEY"] = self.api_key
+        if Path(self.source).is_dir():
+            ours |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        if not self.cuda:
+            ours["VLLM_CPU_KVCACHE_SPACE"] = str(CPU_CACHE_GIB)
+        return inherited | ours
+
+
+class EngineServer:
+    """The life of one server: start, wait_ready, healthy as often as you like, stop."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self._spec = spec
+        self._child: ChildProcess | None = None
+        self.url = ""
+
+    async def start(self) -> None:
+        """Start it on a port of its own. Raises OSError if there is no such interpreter."""
+        port = _free_port(self._spec.host)
+        self.url = f"http://{self._spec.host}:{port}"
+        self._child = await asyncio.to_thread(
+            ChildProcess.spawn,
+            self._spec.argv(port),
+            env=self._spec.child_environment(),
+            log=self._spec.log,
+            cwd=self._spec.log.parent,  # away from our own packages, which have common names
+            first_signal=signal.SIGTERM,
+            grace_seconds=STOP_SECONDS_MAX,
+        )
+
+    async def wait_ready(self, timeout_seconds: float) -> None:
+        """Wait until it answers. Raises EngineFailed as soon as it has died, or when time is up."""
+        deadline = time.monotonic() + timeout_seconds
+        while not await self.healthy():
+            if not self.alive():
+                raise EngineFailed(self.last_words())
+            if time.monotonic() > deadline:
+                raise EngineFailed(
+                    f"not ready after {timeout_seconds:.0f} s. It said last: {self.last_words()}"
+                )
+            await asyncio.sleep(POLL_SECONDS)
+
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._child is not None and self._child.poll() is None
+
+    async def healthy(self) -> bool:
+        """Whether it answers, and says that its engine core is well."""
+        status, _ = await self._get("/health")
+        return status == 200
+
+    async def requests_in_flight(self) -> int:
+        """How many requests it holds, running and waiting, whoever sent them; 0 if it is gone."""
+        _, metrics = await self._get("/metrics")
+        return int(sum(float(number) for number in _REQUESTS.findall(metrics)))
+
+    async def stop(self) -> None:
+        """End it and everything it has started. No error if it has ended or never began."""
+        if self._child is not None:
+            await asyncio.to_thread(self._child.terminate, STOP_SECONDS_MAX)
+
+    def last_words(self) -> str:
+        """Why it ended, as far as its log tells, in a line."""
+        if self._child is None:
+            return "it was never started"
+        code = self._child.poll()
+        ending = (
+            f" (ended by {signal.Signals(-code).name})" if code is not None and code < 0 else ""
+        )
+        return telling(self._child.tail()) + ending
+
+    async def _get(self, path: str) -> tuple[int, str]:
+        timeout = aiohttp.ClientTimeout(total=HEALTH_SECONDS_MAX)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.get(self.url + path) as response,
+            ):
+                return response.status, await response.text()
+        except (aiohttp.ClientError, TimeoutError):
+            return 0, ""
+
+
+def telling(log: str) -> str:
+    """The line of a vLLM log that says what went wrong: its last exception that is not the echo of
+    another process's; without one, its last lines."""
+    lines = [_LOG_PREFIX.sub("", line).strip() for line in log.splitlines()]
+    lines = [line for line in lines if line]
+    for line in reversed(lines):
+        if _EXCEPTION.match(line) and not any(noise in line for noise in _NOISE):
+            return line[:LAST_WORDS_CHARACTERS_MAX]
+    return " | ".join(lines[-3:])[-LAST_WORDS_CHARACTERS_MAX:] or "nothing"
+
+
+def _free_port(host: str) -> int:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
