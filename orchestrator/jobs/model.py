@@ -5,7 +5,7 @@ queued --claim--> dispatched --start--> running --complete--> done
    |                  '------ release -----+
    '------------------------- rescue ------'      (the lease ran out: the holder is dead)
 
-A lease (token, expiry) says who may act for the job. Whoever's token is no longer the row's has lost it.
+A lease (token, expiry) says who may act for the job. Whoever's token is not the row's has lost it.
 """
 
 from datetime import datetime
@@ -30,7 +30,10 @@ class JobStatus(StrEnum):
 
 
 class Job(SQLModel, table=True):
-    """`priority` is smaller for sooner, as in Prefect's queues; `deadline` breaks ties."""
+    """`priority` is smaller for sooner, as in Prefect's queues; `deadline` breaks ties.
+
+    `attempt` numbers the claims and never repeats, so it names what an attempt leaves behind;
+    `failures` counts those that ended badly, and is bounded. A release adds to the first alone."""
 
     __tablename__ = "job"
     __table_args__ = (
@@ -56,6 +59,7 @@ class Job(SQLModel, table=True):
     priority: int
     deadline: datetime = moment(nullable=False)
     attempt: int = 0
+    failures: int = 0
     not_before: datetime = moment(nullable=False)
     lease_token: str | None = Field(default=None, max_length=64)
     lease_expires_at: datetime | None = moment()

@@ -27,7 +27,7 @@ class Organization(SQLModel, table=True):
 
 
 class Project(SQLModel, table=True):
-    """A part of an organization with keys of its own. Every organization has one called `default`."""
+    """A part of an organization with keys of its own. The first is called `default`."""
 
     __tablename__ = "project"
 
