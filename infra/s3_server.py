@@ -30,10 +30,12 @@ STOP_SECONDS = 5
 @contextmanager
 def running(folder: Path) -> Iterator[str]:
     """The URL of a server that runs as long as the block. Raises TimeoutError or RuntimeError."""
+    log = folder / "s3_server.log"
+    log.unlink(missing_ok=True)  # an earlier server's address is in it
     server = ChildProcess.spawn(
         [sys.executable, "-m", "infra.s3_server"],
         env=inherited_environment(),
-        log=folder / "s3_server.log",
+        log=log,
         cwd=Path(__file__).parent.parent,
     )
     try:

@@ -1,12 +1,10 @@
 """Objects in any S3-compatible server. The one file that knows boto3, buckets and multipart."""
 
-import asyncio
 import hashlib
 import itertools
 import os
 import tempfile
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from datetime import datetime
 from functools import cache, partial
@@ -14,13 +12,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-# boto3 carries no types; its answers are dictionaries that the functions below take apart.
-from boto3.session import Session  # type: ignore[import-untyped]
-from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+# boto3 carries no types: its answers are dictionaries, which the functions below take apart.
+from boto3.session import Session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from orchestrator.settings import S3Settings
 from orchestrator.storage.keys import check_key, check_prefix
+from orchestrator.storage.parts import in_flight, in_parts
 from orchestrator.storage.store import Listed, ObjectMissing, Stored, StoreUnavailable
 from orchestrator.storage.threads import in_thread
 
@@ -36,7 +35,6 @@ ATTEMPTS = 5  # botocore's standard mode, with backoff; nothing above it but a j
 _PROOFS = ("ETag", "ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME", "ChecksumSHA256")
 
 Result = TypeVar("Result")
-Add = Callable[[Callable[[], None]], Awaitable[None]]
 
 
 class S3Store:
@@ -72,7 +70,7 @@ class S3Store:
     ) -> Stored:
         target = self._object(key)
         digest = hashlib.sha256()
-        parts = _in_parts(chunks)
+        parts = in_parts(chunks, PART_BYTES)
         part = await anext(parts, b"")
         size = len(part)
         if size < PART_BYTES:
@@ -83,7 +81,7 @@ class S3Store:
         upload = _MultipartUpload(self._client, target)
         try:
             await _call(partial(upload.begin, content_type))
-            async with _in_flight() as add:
+            async with in_flight(IN_FLIGHT, _call) as add:
                 for number in itertools.count(1):
                     await add(partial(upload.send, number, part))
                     await in_thread(digest.update, part)  # 17 ms: not on the loop
@@ -148,7 +146,7 @@ class S3Store:
             raise ObjectMissing(key)
         copy = await in_thread(_new_file, folder)
         try:
-            async with _in_flight() as add:
+            async with in_flight(IN_FLIGHT, _call) as add:
                 for start in range(0, size, PART_BYTES):
                     await add(partial(self._download, key, start, copy))
             yield copy
@@ -322,38 +320,6 @@ async def _call(function: Callable[[], Result]) -> Result:
         return await in_thread(function)
     except (BotoCoreError, ClientError) as error:
         raise _unavailable(error) from error
-
-
-@asynccontextmanager
-async def _in_flight() -> AsyncIterator[Add]:
-    """Blocking calls, IN_FLIGHT at a time. None of them is under way when the block is left."""
-    tasks: deque[asyncio.Task[None]] = deque()
-
-    async def add(function: Callable[[], None]) -> None:
-        if len(tasks) == IN_FLIGHT:
-            await tasks.popleft()
-        tasks.append(asyncio.create_task(_call(function)))
-
-    try:
-        yield add
-        while tasks:
-            await tasks.popleft()
-    finally:
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _in_parts(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in parts of PART_BYTES, the last one shorter."""
-    waiting = bytearray()
-    async for chunk in chunks:
-        waiting += chunk
-        while len(waiting) >= PART_BYTES:
-            with memoryview(waiting) as view:
-                part = bytes(view[:PART_BYTES])
-            del waiting[:PART_BYTES]
-            yield part
-    if waiting:
-        yield bytes(waiting)
 
 
 def _new_file(folder: Path) -> Path:
