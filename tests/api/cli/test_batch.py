@@ -1,10 +1,11 @@
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from api.cli import watch
+from api.cli.client import Unreachable
 from api.cli.exits import Exit
 from tests.api.cli.conftest import Yard
 from tests.api.cli.scripted import ScriptedApi, batch, file
@@ -120,7 +121,7 @@ def test_ctrl_c_leaves_the_batch_running(
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(watch.time, "sleep", interrupt)
+    monkeypatch.setattr("api.cli.watch.time.sleep", interrupt)
     api.on("GET /v1/batches/batch_1", batch("in_progress"))
     result = yard("batch", "watch", "batch_1")
     assert result.exit_code == Exit.INTERRUPTED
@@ -132,13 +133,15 @@ def test_watching_outlives_a_yard_that_restarts(
     yard: Yard, api: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second poll goes to a port where nobody listens."""
-    polls = iter([batch("in_progress"), watch.Unreachable("away"), batch("completed", completed=4)])
+    polls: Iterator[Any] = iter(
+        [batch("in_progress"), Unreachable("away"), batch("completed", completed=4)]
+    )
 
     def get(_client: object, _path: str) -> dict[str, Any]:
         answer = next(polls)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        return dict(answer)
 
     monkeypatch.setattr("api.cli.client.Client.get", get)
     assert yard("batch", "watch", "batch_1").exit_code == Exit.OK

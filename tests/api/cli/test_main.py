@@ -98,7 +98,7 @@ def test_tiers_need_no_key(yard: Yard, api: ScriptedApi) -> None:
 
 
 def commands(group: Any, *path: str) -> list[tuple[str, ...]]:
-    found = []
+    found: list[tuple[str, ...]] = []
     for name, command in group.commands.items():
         inner = getattr(command, "commands", None)
         found += [(*path, name)] if inner is None else commands(command, *path, name)
