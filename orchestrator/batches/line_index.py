@@ -18,9 +18,7 @@ PREFIX_DEPTHS = (256, 1_024, 4_096, 16_384)  # characters of the rendered prompt
 
 _MAGIC = b"yard lines 1\n"
 _ALIGNMENT = 8
-_COLUMNS: dict[
-    str, tuple[str, int]
-] = {  # dtype and width; the widest numbers first keeps all aligned
+_COLUMNS: dict[str, tuple[str, int]] = {  # dtype and width; the widest numbers first keeps all aligned
     "offset": ("<u8", 1),
     "prefix": ("<u8", len(PREFIX_DEPTHS)),
     "length": ("<u4", 1),
@@ -80,9 +78,13 @@ class LineIndex:
         columns: dict[str, Column] = {}
         for name, (dtype, width) in _COLUMNS.items():
             flat = np.frombuffer(data, dtype, header.lines * width, end)
-            columns[name] = flat.reshape(-1, width) if width > 1 else flat
+            columns[name] = _shaped(flat, width)
             end += flat.nbytes
         return LineIndex(header.models, header.endpoints, **columns)
+
+
+def _shaped(column: Column, width: int) -> Column:
+    return column.reshape(-1, width) if width > 1 else column
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -101,8 +103,8 @@ class LineIndexBuilder:
         """Append the next rows."""
         self._blocks.append(
             {
-                name: np.array([getattr(row, name) for row in rows], dtype)
-                for name, (dtype, _) in _COLUMNS.items()
+                name: _shaped(np.array([getattr(row, name) for row in rows], dtype), width)
+                for name, (dtype, width) in _COLUMNS.items()
             }
         )
 
@@ -111,8 +113,7 @@ class LineIndexBuilder:
         columns: dict[str, Column] = {}
         for name, (dtype, width) in _COLUMNS.items():
             blocks = [block.pop(name) for block in self._blocks]  # freed column by column
-            empty = np.empty((0, width) if width > 1 else 0, dtype)
-            columns[name] = np.concatenate(blocks) if blocks else empty
+            columns[name] = np.concatenate([_shaped(np.empty(0, dtype), width), *blocks])
         return LineIndex(tuple(models), tuple(endpoints), **columns)
 
 

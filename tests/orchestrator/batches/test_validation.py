@@ -336,9 +336,7 @@ def test_an_endless_line_takes_no_more_memory_than_the_bound():
 PIECES = st.one_of(
     st.binary(max_size=20),
     st.sampled_from([bad for bad, *_ in BAD_LINES.values() if len(bad) < 1_000]),
-    st.sampled_from(
-        [line("a"), line("b"), b"\n", b"\n", b"\r\n", b"{", b'"', b"\\", b"\xef\xbb\xbf"]
-    ),
+    st.sampled_from([line("a"), line("b"), b"\n", b"\n", b"\r\n", b"{", b'"', b"\\", b"\xef\xbb\xbf"]),
 )
 
 
@@ -353,4 +351,4 @@ def test_any_bytes_in_any_chunks_give_the_same_answer(data: bytes, cuts: list[in
     told = {problem.line for problem in summary.first_problems} - {None}
     assert len(told) == summary.bad_lines - max(0, summary.lines - limits.lines_max - 1)
     assert sum(summary.models.values()) == summary.lines - summary.bad_lines
-    json.dumps(summary.to_json()).encode()
+    assert "\\u0000" not in json.dumps(summary.to_json())  # which Postgres would refuse
