@@ -11,7 +11,7 @@ from sqlmodel import Field
 
 
 class Moment(TypeDecorator[datetime]):
-    """A timezone-aware timestamp. A naive one is refused: it would mean another moment elsewhere."""
+    """A timezone-aware timestamp. A naive one is refused: elsewhere it means another moment."""
 
     impl = DateTime(timezone=True)
     cache_ok = True

@@ -5,8 +5,6 @@ For the moment in which a slow holder has not yet noticed, what it does must be 
 """
 
 from datetime import timedelta
-from typing import Any
-
 from sqlalchemy import delete, or_
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col
@@ -16,7 +14,7 @@ from orchestrator.database.tables import Lease
 
 
 def acquire(tx: Session, name: str, token: str, seconds: float) -> bool:
-    """Take the role, or keep it if `token` has it, for `seconds` from now. False: another has it."""
+    """Take the role, or keep it if `token` has it, for `seconds`. False: another has it."""
     now = clock.now()
     ours = {"token": token, "expires_at": now + timedelta(seconds=seconds)}
     upsert = insert(Lease).values(name=name, **ours)
@@ -25,8 +23,7 @@ def acquire(tx: Session, name: str, token: str, seconds: float) -> bool:
         set_=ours,
         where=or_(col(Lease.token) == token, col(Lease.expires_at) < now),
     )
-    result: Any = tx.execute(upsert)
-    return bool(result.rowcount)
+    return tx.execute(upsert.returning(col(Lease.token))).first() is not None
 
 
 def release(tx: Session, name: str, token: str) -> None:

@@ -1,4 +1,4 @@
-"""Being woken by Postgres: what `session.notify` says is heard here once its transaction commits."""
+"""Being woken by Postgres: what `session.notify` says is heard here once it is committed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

@@ -124,22 +124,13 @@ class EmbeddedPostgres:
         port = (self.folder / "port").read_text()
         return f"postgresql://{SUPERUSER}:{password}@{HOST}:{port}/{quote(database, safe='')}"
 
-    def create_database(self, name: str, *, template: str = "template1") -> None:
-        """Create a database as a copy of `template`, unless there is one of this name."""
+    def create_database(self, name: str) -> None:
+        """Create an empty database, unless there is one of this name."""
         with self._connect() as server:
             try:
-                server.execute(
-                    sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                        sql.Identifier(name), sql.Identifier(template)
-                    )
-                )
+                server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
             except psycopg.errors.DuplicateDatabase:
                 pass  # it was asked for before
-
-    def drop_database(self, name: str) -> None:
-        """Drop a database, ending the sessions in it."""
-        with self._connect() as server:
-            server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
     # For a supervisor, which spawns the server itself.
 

@@ -30,7 +30,7 @@ PATIENCE = {
     FailureReason.WORKER_LOST: Patience(12, 1.0, 60.0),  # a machine that reboots is back in minutes
     FailureReason.ENGINE_UNAVAILABLE: Patience(8, 15.0, 600.0),
     FailureReason.STORE_UNAVAILABLE: Patience(16, 5.0, 600.0),  # outlasts an outage of two hours
-    FailureReason.INTERNAL: Patience(4, 5.0, 60.0),
+    FailureReason.INTERNAL: Patience(4, 5.0, 20.0),
 }
 
 

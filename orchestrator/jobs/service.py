@@ -153,7 +153,7 @@ def release(tx: Session, *, job_id: str, token: str, not_before: datetime) -> No
 
 
 def fail(tx: Session, *, job_id: str, token: str, reason: FailureReason) -> bool:
-    """The attempt broke. True if another will be made; else the job has failed. Raises LeaseLost."""
+    """The attempt broke. True if another will be made; else the job failed. Raises LeaseLost."""
     return _fail(hold(tx, job_id=job_id, token=token), reason)
 
 

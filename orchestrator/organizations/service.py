@@ -56,7 +56,7 @@ def set_tier(tx: Session, *, organization_id: str, tier: str) -> Organization:
 
 
 def create_project(tx: Session, *, organization_id: str, name: str) -> Project:
-    """A new project. Raises NotFound, Invalid for an unusable name, Conflict beyond PROJECTS_MAX."""
+    """A new project. Raises NotFound, Invalid for a bad name, Conflict beyond PROJECTS_MAX."""
     organization = get(tx, organization_id)
     _require_room(tx, Project, col(Project.organization_id) == organization.id, PROJECTS_MAX)
     project = Project(

@@ -32,7 +32,6 @@ def test_an_empty_database_becomes_current_by_migrating(postgres: EmbeddedPostgr
     assert is_current(url)
     migrate(url)  # a second time changes nothing
     assert is_current(url)
-    postgres.drop_database("empty")
 
 
 def test_alembic_finds_no_difference(database_url: str):
@@ -47,7 +46,6 @@ def test_migrations_build_what_the_tables_describe(postgres: EmbeddedPostgres, d
     with described.read() as from_tables, database.read() as from_migrations:
         assert _schema(from_migrations) == _schema(from_tables), WRITE_ONE
     described.close()
-    postgres.drop_database("described")
 
 
 def _schema(tx: Session) -> set[tuple[str, ...]]:

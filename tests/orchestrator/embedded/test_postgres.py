@@ -107,7 +107,6 @@ def test_nobody_enters_without_the_password(postgres: EmbeddedPostgres):
 def test_creating_a_database_twice_is_no_error(postgres: EmbeddedPostgres):
     postgres.create_database("twice")
     postgres.create_database("twice")
-    postgres.drop_database("twice")
 
 
 def test_a_folder_that_the_server_cannot_reach_is_named(
