@@ -11,13 +11,14 @@ from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run as this_run
-from prefect.states import Cancelled, Completed, Failed, State
+from prefect.states import Cancelled, Completed, Failed
 
 from flows import batch_finalize, batch_lines
 from flows.batch_run import BatchRun, Drained
 from flows.composition import yard
-from flows.worker import current_stop
+from flows.stop import current_stop
 from orchestrator.batches.model import Batch
 from orchestrator.batches.states import BatchStatus
 from orchestrator.errors import LeaseLost

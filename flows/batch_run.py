@@ -9,22 +9,24 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from dataclasses import replace
-from datetime import timedelta
 from typing import Self
 
 from sqlalchemy.exc import OperationalError
 
 from flows.composition import Yard
-from flows.worker import StopSignal
+from flows.stop import StopSignal
 from orchestrator import clock
 from orchestrator.batches import progress
 from orchestrator.batches.model import Batch
 from orchestrator.batches.progress import BatchLease, Situation, Stop
-from orchestrator.batches.service import request_cancel
+from orchestrator.batches.segments import SegmentCorrupt
 from orchestrator.entitlements.tiers import Tier
 from orchestrator.errors import LeaseLost
+from orchestrator.files.model import File
 from orchestrator.jobs import service as jobs
+from orchestrator.jobs.retry import FailureReason
+from orchestrator.metering.prices import Rate
+from orchestrator.storage.store import ObjectMissing
 from workers.inference.drive import Orders, Target
 
 HEARTBEAT_SECONDS = 2.0
@@ -38,12 +40,16 @@ class Drained(Exception):
 class BatchRun:
     """State shared by the steps of one flow run and its heartbeat. Not thread-safe: event loop only."""
 
-    def __init__(self, here: Yard, lease: BatchLease, batch: Batch, stop_signal: StopSignal) -> None:
+    def __init__(
+        self, here: Yard, lease: BatchLease, batch: Batch, input_key: str, stop_signal: StopSignal
+    ) -> None:
         self.here = here
         self.lease = lease
         self.batch = batch
+        self.input_key = input_key
         self.tier: Tier = here.tiers[batch.tier]
         self.stop_signal = stop_signal
+        self.rates = {spec.id: Rate(spec.prices(), self.tier.batch_discount) for spec in here.registry.all()}
         self.orders = Orders()
         self.stop: Stop | None = None
         self.engine_words: str | None = None
@@ -55,12 +61,13 @@ class BatchRun:
     ) -> Self | None:
         """Take the lease; None where this attempt is not the current one any more."""
 
-        def take() -> tuple[BatchLease, Batch] | None:
+        def take() -> tuple[BatchLease, Batch, str] | None:
             with here.database.transaction() as tx:
-                lease = progress.begin(
-                    tx, job_id=job_id, attempt=attempt, flow_run_id=flow_run_id
-                )
-                return (lease, tx.get_one(Batch, lease.batch_id)) if lease else None
+                lease = progress.begin(tx, job_id=job_id, attempt=attempt, flow_run_id=flow_run_id)
+                if lease is None:
+                    return None
+                batch = tx.get_one(Batch, lease.batch_id)
+                return lease, batch, tx.get_one(File, batch.input_file_id).key
 
         taken = await asyncio.to_thread(take)
         return cls(here, *taken, stop_signal) if taken else None
@@ -76,7 +83,7 @@ class BatchRun:
         return self.batch
 
     async def heart(self) -> None:
-        """Beat until cancelled. Raises LeaseLost or Drained; every other end is in `stop`."""
+        """Beat until cancelled. Raises LeaseLost; every other reason to end is in `stop` or `drained`."""
         deadline = time.monotonic() + progress.LEASE_SECONDS
         while True:
             try:
@@ -99,7 +106,7 @@ class BatchRun:
             case "fenced":
                 raise LeaseLost(self.lease.batch_id)
             case "drained":
-                raise Drained
+                self.orders.stop_sending("drained")
             case "cancelled":
                 await asyncio.to_thread(self._cancelled_in_prefect)
         situation = await asyncio.to_thread(self._exchange)
@@ -128,10 +135,13 @@ class BatchRun:
 
     def _cancelled_in_prefect(self) -> None:
         with self.here.database.transaction() as tx:
-            request_cancel(tx, tx.get_one(Batch, self.lease.batch_id), actor="prefect")
+            progress.cancel(tx, self.lease, actor="prefect")
 
-    def sample(self, lines: int, tokens: int) -> None:
-        """Remember how far the batch is, to measure its rate."""
+    def seen(self, batch: Batch) -> None:
+        """Remember the batch as it was just written, and how far it is, to measure its rate."""
+        self.batch = batch
+        lines = batch.request_completed + batch.request_failed
+        tokens = sum(u["input_tokens"] + u["output_tokens"] for u in batch.usage.values())
         now = time.monotonic()
         self._samples.append((now, lines, tokens))
         while len(self._samples) > 2 and now - self._samples[0][0] > RATE_SECONDS:
@@ -148,6 +158,21 @@ class BatchRun:
             "tokens_per_second": round((tokens1 - tokens0) / seconds, 3),
         }
 
+    @property
+    def drained(self) -> bool:
+        """Whether the worker is going down: stop at the next step, or sooner."""
+        return self.stop_signal.reason == "drained"
+
+    async def fail(self, error: Exception) -> bool:
+        """Say that this attempt broke, and why; True if another will be made."""
+        reason = failure_reason(error)
+
+        def write() -> bool:
+            with self.here.database.transaction() as tx:
+                return progress.failed(tx, self.lease, reason)
+
+        return await asyncio.to_thread(write)
+
     async def release(self) -> None:
         """Give the job back, at once and without counting the attempt."""
 
@@ -161,3 +186,10 @@ class BatchRun:
                 )
 
         await asyncio.to_thread(put_back)
+
+
+def failure_reason(error: Exception) -> FailureReason:
+    """What an exception means for the next attempt."""
+    if isinstance(error, (ObjectMissing, SegmentCorrupt)):
+        return FailureReason.STORE_UNAVAILABLE
+    return FailureReason.INTERNAL

@@ -1,11 +1,10 @@
 """What every flow of this process shares: opened once, at first use, from the settings."""
 
 import functools
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
+from orchestrator.batches.preparation_pool import PreparationPool
 from orchestrator.database.session import Database
 from orchestrator.entitlements.tiers import Tiers
 from orchestrator.models.registry import Registry
@@ -24,8 +23,13 @@ class Yard:
     store: ObjectStore
     tiers: Tiers
     registry: Registry
-    preparations: ProcessPoolExecutor
+    preparations: PreparationPool
     scratch: Path
+
+    def close(self) -> None:
+        """Give back what the process holds."""
+        self.preparations.close()
+        self.database.close()
 
 
 @functools.cache
@@ -43,6 +47,6 @@ def yard() -> Yard:
         store=open_store(settings),
         tiers=Tiers.load(settings.tiers_file),
         registry=Registry.load(settings.models_file, home=home),
-        preparations=ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")),
+        preparations=PreparationPool(),
         scratch=scratch,
     )

@@ -13,21 +13,26 @@ import signal
 import time
 from datetime import timedelta
 
-import httpx
 import structlog
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.exceptions import PrefectHTTPStatusError
 from sqlalchemy.exc import OperationalError
 
-from flows import reconcile, runs
+from flows import runs
 from flows.composition import Yard, yard
 from flows.placing import place_engines, watch_remote_engines
+from flows.reconcile import reconcile
+from flows.runs import PREFECT_AWAY
+from flows.unbegun import notice_unbegun
 from orchestrator import clock, ids, telemetry
+from orchestrator.batches import progress
 from orchestrator.batches.model import Batch
+from orchestrator.batches.standing import summary_of
 from orchestrator.database import leases
 from orchestrator.database.listen import listen
+from orchestrator.files.model import File
 from orchestrator.jobs import service as jobs
-from orchestrator.jobs.model import Job
+from orchestrator.jobs.model import Job, JobStatus
+from orchestrator.jobs.retry import FailureReason
 from orchestrator.organizations.model import Organization
 
 log = structlog.get_logger()
@@ -38,7 +43,7 @@ TICK_SECONDS = 1.0
 AHEAD_MAX = 50  # flow runs created and not yet begun: the rest waits here, in our order
 RECONCILE_SECONDS = 10.0
 PREFECT_AWAY_SECONDS = 3.0
-PREFECT_AWAY = (httpx.HTTPError, PrefectHTTPStatusError)  # refused, timed out, or answering 5xx
+MODEL_TAGS_MAX = 5
 
 
 async def main() -> None:
@@ -63,19 +68,18 @@ async def _listen(here: Yard, woken: asyncio.Event) -> None:
         woken.set()
 
 
-async def _lead(
-    here: Yard, prefect: PrefectClient, woken: asyncio.Event, stopping: asyncio.Event
-) -> None:
+async def _lead(here: Yard, prefect: PrefectClient, woken: asyncio.Event, stopping: asyncio.Event) -> None:
     """Tick while we are the leader; ask to become it while we are not."""
     token = ids.new("lease_")
     reconciled = float("-inf")
+    suspects: frozenset[str] = frozenset()
     while not stopping.is_set():
         woken.clear()
         try:
             if await asyncio.to_thread(_elected, here, token):
                 await tick(here, prefect)
                 if time.monotonic() - reconciled > RECONCILE_SECONDS:
-                    await reconcile.reconcile(here.database, prefect)
+                    suspects = await reconcile(here.database, prefect, suspects)
                     reconciled = time.monotonic()
         except OperationalError as error:
             log.warning("database_away", error=type(error.orig).__name__)
@@ -107,11 +111,15 @@ async def tick(here: Yard, prefect: PrefectClient) -> None:
     await dispatch_jobs(here, prefect)
     await place_engines(here, prefect)
     await watch_remote_engines(here)
+    await notice_unbegun(here.database, prefect)
 
 
 def _rescue(here: Yard) -> None:
     with here.database.transaction() as tx:
         rescued = jobs.rescue(tx, limit=AHEAD_MAX)
+        for job in rescued:
+            if job.status is JobStatus.FAILED:
+                progress.give_up(tx, job.resource_id, reason=FailureReason.WORKER_LOST)
     for job in rescued:
         log.warning("job_rescued", job=job.id, attempt=job.attempt, status=str(job.status))
 
@@ -138,22 +146,31 @@ def _claim(here: Yard) -> list[Job]:
 
 
 async def _create_run(here: Yard, prefect: PrefectClient, job: Job) -> str:
-    batch, organization = await asyncio.to_thread(_batch_of, here, job)
+    batch, organization, file = await asyncio.to_thread(_batch_of, here, job)
     return await runs.create_run(
         prefect,
         deployment="run-batch",
         name=f"{batch.id} attempt {job.attempt}" if job.attempt > 1 else batch.id,
         parameters={"batch_id": batch.id, "job_id": job.id, "attempt": job.attempt},
-        tags=[f"organization:{organization.name}", f"tier:{batch.tier}", *_model_tags(here, batch)],
+        tags=[f"organization:{organization.name}", f"tier:{batch.tier}", *_model_tags(file)],
         queue=batch.tier,
         idempotency_key=f"{job.id}:{job.attempt}",
     )
 
 
-def _batch_of(here: Yard, job: Job) -> tuple[Batch, Organization]:
+def _batch_of(here: Yard, job: Job) -> tuple[Batch, Organization, File]:
     with here.database.read() as tx:
         batch = tx.get_one(Batch, job.resource_id)
-        return batch, tx.get_one(Organization, batch.organization_id)
+        return (
+            batch,
+            tx.get_one(Organization, batch.organization_id),
+            tx.get_one(File, batch.input_file_id),
+        )
+
+
+def _model_tags(file: File) -> list[str]:
+    """The models that the file's lines name, as its upload saw them."""
+    return [f"model:{model}" for model in sorted(summary_of(file).models)[:MODEL_TAGS_MAX]]
 
 
 def _put_back(here: Yard, job: Job) -> None:
@@ -168,9 +185,7 @@ def _put_back(here: Yard, job: Job) -> None:
 
 def _attach(here: Yard, job: Job, run_id: str) -> None:
     with here.database.transaction() as tx:
-        jobs.attach_flow_run(
-            tx, job_id=job.id, token=job.lease_token or "", flow_run_id=run_id
-        )
+        jobs.attach_flow_run(tx, job_id=job.id, token=job.lease_token or "", flow_run_id=run_id)
 
 
 if __name__ == "__main__":

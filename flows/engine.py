@@ -9,15 +9,17 @@ import secrets
 from typing import Literal
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run as this_run
-from prefect.states import Cancelled, Completed, Failed, State
+from prefect.states import Cancelled, Completed, Failed
 from sqlalchemy.exc import OperationalError
 
 from flows.composition import Yard, yard
-from flows.worker import StopSignal, current_stop
+from flows.stop import StopSignal, current_stop
 from orchestrator.engines import service as engines
 from orchestrator.engines.model import LIVE, Engine, EngineStatus
 from orchestrator.models.registry import ModelSpec
+from orchestrator.settings import inherited_environment
 from workers.inference.server import EngineServer, EngineSpec
 
 HEARTBEAT_SECONDS = 2.0
@@ -45,7 +47,7 @@ async def serve_engine(engine_id: str) -> State[None]:
     ending: Ending = "died"
     words = ""
     try:
-        server.start()
+        await server.start()
         ending = await _until_ready(here, engine_id, server, stop) or await _watch(
             here, engine_id, server, stop
         )
@@ -62,9 +64,7 @@ async def serve_engine(engine_id: str) -> State[None]:
     return Completed(message="drained")
 
 
-def _begin(
-    here: Yard, engine_id: str, flow_run_id: str
-) -> tuple[Engine | None, ModelSpec | None]:
+def _begin(here: Yard, engine_id: str, flow_run_id: str) -> tuple[Engine | None, ModelSpec | None]:
     with here.database.transaction() as tx:
         engine = engines.get(tx, engine_id)
         if engine is None or not engines.starting(tx, engine, flow_run_id=flow_run_id):
@@ -76,7 +76,7 @@ def _engine_spec(here: Yard, engine: Engine, spec: ModelSpec) -> EngineSpec:
     return EngineSpec(
         id=engine.id,
         model=spec.id,
-        source=spec.source,
+        source=spec.source or "",
         python=here.settings.gpu_interpreter(),
         host=here.settings.engine_host,
         api_key=engine.api_key,
@@ -85,12 +85,11 @@ def _engine_spec(here: Yard, engine: Engine, spec: ModelSpec) -> EngineSpec:
         flags=spec.engine_flags,
         cuda=here.settings.has_cuda(),
         log=here.settings.absolute_home() / "logs" / "engines" / f"{engine.id}.log",
+        environment=inherited_environment(),
     )
 
 
-async def _until_ready(
-    here: Yard, engine_id: str, server: EngineServer, stop: StopSignal
-) -> Ending | None:
+async def _until_ready(here: Yard, engine_id: str, server: EngineServer, stop: StopSignal) -> Ending | None:
     """None once it answers and its row says so."""
     waiting = asyncio.create_task(server.wait_ready(START_SECONDS_MAX))
     try:

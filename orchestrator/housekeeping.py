@@ -61,10 +61,7 @@ async def remove_parts(database: Database, store: ObjectStore) -> int:
     """Parts of uploads that have ended, whichever way."""
     with database.read() as tx:
         parts = tx.exec(
-            select(UploadPart)
-            .join(Upload)
-            .where(Upload.status != UploadStatus.PENDING)
-            .limit(PAGE)
+            select(UploadPart).join(Upload).where(Upload.status != UploadStatus.PENDING).limit(PAGE)
         ).all()
     await store.delete([part.key for part in parts])
     with database.transaction() as tx:

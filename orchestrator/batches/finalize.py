@@ -1,39 +1,19 @@
 """The end of a batch: result files, charge and final status in one transaction."""
 
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Mapping
 
 from sqlmodel import Session
 
 from orchestrator import clock, ids
+from orchestrator.batches import result_files
 from orchestrator.batches.model import Batch
 from orchestrator.batches.progress import STOP_MESSAGES, BatchLease, Stop, end_demand
+from orchestrator.batches.result_files import ResultFile
 from orchestrator.batches.states import BATCH, BatchStatus, BatchTrigger
-from orchestrator.files.model import File, Purpose
 from orchestrator.jobs import service as jobs
 from orchestrator.metering.model import Usage
-from orchestrator.metering.prices import Prices, cost_micros
+from orchestrator.metering.prices import Rate, cost_micros
 from orchestrator.state_machine import transition
-from orchestrator.storage.store import Stored
-
-RESULT_DAYS = 30  # as OpenAI keeps output files, unless the batch says otherwise
-
-
-@dataclass(frozen=True)
-class ResultFile:
-    """A merged result that is in the store, and how many lines it has."""
-
-    key: str
-    stored: Stored
-    lines: int
-
-
-@dataclass(frozen=True)
-class Rate:
-    """What a model's tokens cost this batch: list prices, and the part of them that is charged."""
-
-    prices: Prices
-    discount: float
 
 
 def driven(tx: Session, lease: BatchLease) -> bool:
@@ -55,7 +35,7 @@ def finish(
     engine_words: str | None,
     output: ResultFile | None,
     error: ResultFile | None,
-    rates: dict[str, Rate],
+    rates: Mapping[str, Rate],
 ) -> Batch:
     """Make the result files the batch's own, charge what is in them, and set the final status.
 
@@ -64,8 +44,8 @@ def finish(
     """
     jobs.hold(tx, job_id=lease.job_id, token=lease.token)
     batch = tx.get_one(Batch, lease.batch_id, with_for_update=True)
-    batch.output_file_id = _file(tx, batch, output, "output") if output else None
-    batch.error_file_id = _file(tx, batch, error, "error") if error else None
+    batch.output_file_id = result_files.add(tx, batch, output, "output") if output else None
+    batch.error_file_id = result_files.add(tx, batch, error, "error") if error else None
     batch.request_completed = output.lines if output else 0
     batch.request_failed = error.lines if error else 0
     batch.cost_micros = sum(_charge(tx, batch, model, rate) for model, rate in rates.items())
@@ -91,25 +71,6 @@ _TRIGGERS = {
     Stop.WINDOW_CLOSED: BatchTrigger.WINDOW_CLOSED,
     Stop.ENGINE_FAILED: BatchTrigger.GAVE_UP,
 }
-
-
-def _file(tx: Session, batch: Batch, result: ResultFile, kind: str) -> str:
-    moment = clock.now()
-    seconds = batch.output_expires_after_seconds or RESULT_DAYS * 86400
-    file = File(
-        id=ids.new("file-"),
-        organization_id=batch.organization_id,
-        project_id=batch.project_id,
-        filename=f"{batch.id}_{kind}.jsonl",
-        purpose=Purpose.BATCH_OUTPUT,
-        bytes=result.stored.size,
-        sha256=result.stored.sha256,
-        key=result.key,
-        created_at=moment,
-        expires_at=moment + timedelta(seconds=seconds),
-    )
-    tx.add(file)
-    return file.id
 
 
 def _charge(tx: Session, batch: Batch, model: str, rate: Rate) -> int:

@@ -14,13 +14,18 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from orchestrator import clock, fairness
+from orchestrator.batches import result_files
 from orchestrator.batches.model import Batch, BatchDemand, BatchSegment
+from orchestrator.batches.result_files import ResultFile
 from orchestrator.batches.segments import SegmentInfo
-from orchestrator.batches.states import BATCH, BatchStatus, BatchTrigger
+from orchestrator.batches.service import request_cancel
+from orchestrator.batches.states import BATCH, FINAL, BatchStatus, BatchTrigger
 from orchestrator.engines import service as engines
 from orchestrator.engines.model import Engine
 from orchestrator.engines.placement import FAILURES_MAX
 from orchestrator.jobs import service as jobs
+from orchestrator.jobs.retry import FailureReason
+from orchestrator.metering.prices import Rate, cost_micros
 from orchestrator.state_machine import transition
 
 LEASE_SECONDS = 20
@@ -48,9 +53,7 @@ class Stop(StrEnum):
 
 STOP_MESSAGES = {
     Stop.CANCELLED: "This request was not executed: the batch was cancelled.",
-    Stop.WINDOW_CLOSED: (
-        "This request could not be executed before the completion window expired."
-    ),
+    Stop.WINDOW_CLOSED: ("This request could not be executed before the completion window expired."),
     Stop.ENGINE_FAILED: "This request was not executed: no engine for its model could start.",
 }
 
@@ -77,7 +80,13 @@ class Situation:
 
 def begin(tx: Session, *, job_id: str, attempt: int, flow_run_id: str) -> BatchLease | None:
     """Take the lease of this attempt, or None if the attempt is not the current one any more."""
-    token = jobs.start(tx, job_id=job_id, attempt=attempt, lease_seconds=LEASE_SECONDS)
+    token = jobs.start(
+        tx,
+        job_id=job_id,
+        attempt=attempt,
+        lease_seconds=LEASE_SECONDS,
+        flow_run_id=flow_run_id,
+    )
     if token is None:
         return None
     job = jobs.get(tx, job_id)
@@ -103,7 +112,7 @@ def validated(
     model: str | None,
     errors: list[dict[str, Any]] | None,
     estimate: dict[str, Any],
-    report_file_id: str | None,
+    report: ResultFile | None,
 ) -> bool:
     """The batch may run: validating -> in_progress. False if it was cancelled meanwhile."""
     batch = _held(tx, lease)
@@ -111,29 +120,35 @@ def validated(
     batch.model = model
     batch.errors = errors
     batch.estimate = estimate
-    batch.report_file_id = report_file_id
+    if report:
+        batch.report_file_id = result_files.add(tx, batch, report, "report")
     if batch.status is not BatchStatus.VALIDATING:
         return False
     return transition(tx, batch, BATCH, BatchTrigger.VALIDATED, actor="system")
 
 
 def rejected(
-    tx: Session, lease: BatchLease, *, errors: list[dict[str, Any]], report_file_id: str | None
+    tx: Session, lease: BatchLease, *, errors: list[dict[str, Any]], report: ResultFile | None
 ) -> None:
-    """The file is refused: validating -> failed, and the job is done."""
+    """The file is refused: validating -> failed, or cancelled if that was asked meanwhile."""
     batch = _held(tx, lease)
     batch.errors = errors
-    batch.report_file_id = report_file_id
-    trigger = (
-        BatchTrigger.REJECTED if batch.status is BatchStatus.VALIDATING else BatchTrigger.GAVE_UP
-    )
+    if report:
+        batch.report_file_id = result_files.add(tx, batch, report, "report")
+    cancelling = batch.status is BatchStatus.CANCELLING
+    trigger = BatchTrigger.MERGED if cancelling else BatchTrigger.REJECTED
     transition(tx, batch, BATCH, trigger, actor="system", reason=errors[0]["code"])
+    batch.waiting_for = None
     jobs.complete(tx, job_id=lease.job_id, token=lease.token)
 
 
-def adopt(tx: Session, lease: BatchLease, segment: SegmentInfo) -> None:
-    """Make a stored segment part of the batch: its row, the counts and the tokens, or none of them."""
-    batch = _held(tx, lease)
+def adopt(tx: Session, lease: BatchLease, segment: SegmentInfo, *, rates: Mapping[str, Rate]) -> Batch:
+    """Make a stored segment part of the batch: its row, the counts and the tokens, or none of them.
+
+    An attempt that gets somewhere clears the job's record: only failures in a row use attempts up.
+    """
+    jobs.hold(tx, job_id=lease.job_id, token=lease.token).failures = 0
+    batch = tx.get_one(Batch, lease.batch_id, with_for_update=True)
     tx.add(
         BatchSegment(
             batch_id=lease.batch_id,
@@ -150,6 +165,46 @@ def adopt(tx: Session, lease: BatchLease, segment: SegmentInfo) -> None:
     batch.request_completed += segment.completed
     batch.request_failed += segment.failed
     batch.usage = add_usage(batch.usage, segment.usage)
+    batch.cost_micros = sum(
+        cost_micros(used, rates[model].prices, rates[model].discount)
+        for model, used in batch.usage.items()
+        if model in rates
+    )
+    return batch
+
+
+def cancel(tx: Session, lease: BatchLease, *, actor: str) -> None:
+    """Ask the batch to stop, where it still can: once it is being merged, it ends as it would."""
+    request_cancel(tx, _held(tx, lease), actor=actor)
+
+
+def failed(tx: Session, lease: BatchLease, reason: FailureReason) -> bool:
+    """This attempt broke. True if another will be made; otherwise the batch has failed. Raises LeaseLost."""
+    _held(tx, lease)
+    again = jobs.fail(tx, job_id=lease.job_id, token=lease.token, reason=reason)
+    if not again:
+        give_up(tx, lease.batch_id, reason=reason)
+    return again
+
+
+def give_up(tx: Session, batch_id: str, *, reason: FailureReason | None) -> None:
+    """No attempt is left: the batch has failed by our fault. What its segments hold stays readable."""
+    batch = tx.get_one(Batch, batch_id, with_for_update=True)
+    if batch.status in FINAL:
+        return
+    why = f": {reason}" if reason else ""
+    batch.errors = [
+        {
+            "code": "server_error",
+            "message": f"The yard could not finish this batch and has given up{why}. Nothing of it "
+            "is charged. Results so far stay readable for some days; `retry` starts it again.",
+            "line": None,
+            "param": None,
+        }
+    ]
+    batch.waiting_for = None
+    transition(tx, batch, BATCH, BatchTrigger.GAVE_UP, actor="system", reason=reason)
+    end_demand(tx, batch_id)
 
 
 def add_usage(
@@ -234,27 +289,22 @@ def end_demand(tx: Session, batch_id: str) -> None:
     tx.execute(delete(BatchDemand).where(col(BatchDemand.batch_id) == batch_id))
 
 
-def _shares(
-    tx: Session, lease: BatchLease, ready: Sequence[Engine]
-) -> dict[str, list[Share]]:
+def _shares(tx: Session, lease: BatchLease, ready: Sequence[Engine]) -> dict[str, list[Share]]:
     """This batch's part of each engine: weighted max-min over every batch that wants the model."""
     fresh = clock.now() - timedelta(seconds=engines.DEMAND_FRESH_SECONDS)
     models = {e.model for e in ready}
     rows = tx.exec(
-        select(BatchDemand).where(
-            col(BatchDemand.model).in_(models), col(BatchDemand.heartbeat_at) >= fresh
-        )
+        select(BatchDemand).where(col(BatchDemand.model).in_(models), col(BatchDemand.heartbeat_at) >= fresh)
     ).all()
     shares: dict[str, list[Share]] = {}
     for model in models:
-        demands = {r.batch_id: (r.lines, r.weight) for r in rows if r.model == model}
+        demands = {r.batch_id: fairness.Demand(r.lines, r.weight) for r in rows if r.model == model}
         pool = [e for e in ready if e.model == model and e.url]
         capacities = [int(e.capacity * FILL) for e in pool]
-        mine = fairness.shares(sum(capacities), demands).get(lease.batch_id, 0)
-        spread = fairness.spread(mine, capacities)
+        division = fairness.shares(sum(capacities), demands)
+        mine = fairness.spread(division, capacities).get(lease.batch_id, [0] * len(pool))
         shares[model] = [
-            Share(e.id, e.url or "", e.api_key, slots)
-            for e, slots in zip(pool, spread, strict=True)
+            Share(e.id, e.url or "", e.api_key, slots) for e, slots in zip(pool, mine, strict=True)
         ]
     return shares
 

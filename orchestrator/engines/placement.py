@@ -146,8 +146,6 @@ def _victim(
     served = [
         e
         for e in ready
-        if e.ready_at is not None
-        and now - e.ready_at >= turn
-        and demand[e.model].priority >= want.priority
+        if e.ready_at is not None and now - e.ready_at >= turn and demand[e.model].priority >= want.priority
     ]
     return min(served, key=lambda e: (-demand[e.model].priority, e.ready_at or now), default=None)

@@ -101,9 +101,7 @@ def ended(tx: Session, engine: Engine) -> bool:
 def died(tx: Session, engine: Engine, *, last_words: str) -> bool:
     """It could not start, or stopped by itself; `last_words` are what its log said last."""
     engine.last_words = last_words[-LAST_WORDS_MAX:]
-    return transition(
-        tx, engine, ENGINE, EngineTrigger.DIED, actor="system", reason=engine.last_words
-    )
+    return transition(tx, engine, ENGINE, EngineTrigger.DIED, actor="system", reason=engine.last_words)
 
 
 def lost(tx: Session) -> list[Engine]:
@@ -124,9 +122,7 @@ def keep_remote(tx: Session, spec: ModelSpec, *, url: str, api_key: str | None) 
     """Somebody else's engine answers its health check: keep, or make, its row."""
     moment = clock.now()
     engine = tx.exec(
-        select(Engine).where(
-            Engine.model == spec.id, Engine.remote, Engine.status == EngineStatus.READY
-        )
+        select(Engine).where(Engine.model == spec.id, Engine.remote, Engine.status == EngineStatus.READY)
     ).first()
     if engine is None:
         engine = Engine(

@@ -1,0 +1,98 @@
+"""The quote of a prepared file: `metering/quotes.py` over what the yard has seen of its models.
+
+Output lengths come from the latest charges of each model; its rate from the latest completed batches,
+the best of them, since a small batch cannot fill an engine; what is ahead from the batches that run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from orchestrator.batches.model import Batch, BatchDemand
+from orchestrator.batches.sizing import ModelSums
+from orchestrator.batches.states import BatchStatus
+from orchestrator.engines import service as engines
+from orchestrator.entitlements.tiers import Tier
+from orchestrator.metering.model import Usage
+from orchestrator.metering.quotes import ModelLoad, OutputHistory, quote
+from orchestrator.models.registry import ModelSpec, Registry
+
+HISTORY_ROWS = 50  # latest charges and batches looked at
+ENGINE_START_SECONDS = 60.0  # assumed where no engine of the model is ready
+MICROS_PER_DOLLAR = 1_000_000
+
+
+def estimate(tx: Session, sums: Mapping[str, ModelSums], *, registry: Registry, tier: Tier) -> dict[str, Any]:
+    """The fields of a Quote, costs also in dollars: what a batch's `estimate` shows."""
+    loads = {
+        model: _load(tx, spec, of_model)
+        for model, of_model in sums.items()
+        if (spec := registry.get(model)) is not None
+    }
+    quoted = quote(loads, tier.batch_discount)
+    return asdict(quoted) | {
+        "expected_cost": quoted.expected_cost_micros / MICROS_PER_DOLLAR,
+        "worst_cost": quoted.worst_cost_micros / MICROS_PER_DOLLAR,
+        "currency": "usd",
+    }
+
+
+def _load(tx: Session, spec: ModelSpec, sums: ModelSums) -> ModelLoad:
+    history = _history(tx, spec.id)
+    ready = bool(engines.ready(tx, [spec.id]))
+    return ModelLoad(
+        lines=sums.lines,
+        prompt_tokens=sums.prompt_tokens,
+        max_output_tokens=sums.max_output_tokens,
+        prices=spec.prices(),
+        history=history,
+        tokens_per_second=_rate(tx, spec.id),
+        tokens_ahead=_ahead(tx, spec.id, history),
+        start_seconds=0.0 if ready else ENGINE_START_SECONDS,
+    )
+
+
+def _history(tx: Session, model: str) -> OutputHistory | None:
+    latest = (
+        select(Usage.lines, Usage.output_tokens)
+        .where(Usage.model == model)
+        .order_by(col(Usage.at).desc())
+        .limit(HISTORY_ROWS)
+        .subquery()
+    )
+    lines, tokens = tx.exec(select(func.sum(latest.c.lines), func.sum(latest.c.output_tokens))).one()
+    return OutputHistory(int(lines), int(tokens)) if lines else None
+
+
+def _rate(tx: Session, model: str) -> float | None:
+    """Tokens per second, prompt and output together, of the fastest of the latest batches."""
+    latest = tx.exec(
+        select(Batch)
+        .where(Batch.model == model, Batch.status == BatchStatus.COMPLETED)
+        .order_by(col(Batch.completed_at).desc())
+        .limit(HISTORY_ROWS)
+    ).all()
+    rates = [_tokens(b.usage, model) / s for b in latest if (s := _seconds(b)) > 0]
+    return max(rates, default=None) or None
+
+
+def _seconds(batch: Batch) -> float:
+    if batch.in_progress_at is None or batch.finalizing_at is None:
+        return 0.0
+    return (batch.finalizing_at - batch.in_progress_at).total_seconds()
+
+
+def _tokens(usage: Mapping[str, Mapping[str, int]], model: str) -> int:
+    used = usage.get(model, {})
+    return used.get("input_tokens", 0) + used.get("output_tokens", 0)
+
+
+def _ahead(tx: Session, model: str, history: OutputHistory | None) -> int:
+    """Tokens that running batches still want of the model, by the mean length of earlier lines."""
+    lines = tx.exec(select(func.sum(BatchDemand.lines)).where(BatchDemand.model == model)).one()
+    if not lines or history is None:
+        return 0
+    return round(int(lines) * history.output_tokens / history.lines)
