@@ -24,8 +24,8 @@ UPLOADABLE = (Purpose.BATCH, Purpose.FINE_TUNE, Purpose.USER_DATA)
 
 class File(SQLModel, table=True):
     """`key` is where the bytes are. `summary` is what validation saw while they streamed in
-    (`orchestrator.batches.validation.Summary`), for batch files only. A deleted file keeps its row, so
-    that batches which name it can say so; its bytes are gone."""
+    (`orchestrator.batches.validation.Summary`), for batch files only. A deleted file keeps its row,
+    so that batches which name it can say so; its bytes are gone."""
 
     __tablename__ = "file"
     __table_args__ = (Index("ix_file_list", "organization_id", "created_at", "id"),)

@@ -1,4 +1,5 @@
-"""An Upload: a File that arrives in parts, several at a time, and becomes one when it is completed."""
+"""An Upload: a File that arrives in parts, several at a time, and becomes one when it is
+completed."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -36,7 +37,8 @@ UPLOAD: StateMachine[UploadStatus, UploadTrigger] = StateMachine(
 
 
 class Upload(SQLModel, table=True):
-    """`bytes` is what the customer announced; `file_expires_after_seconds` goes to the File it becomes."""
+    """`bytes` is what the customer announced; `file_expires_after_seconds` goes to the File it
+    becomes."""
 
     __tablename__ = "upload"
     __table_args__ = (Index("ix_upload_expiry", "status", "expires_at"),)
