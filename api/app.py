@@ -1,0 +1,127 @@
+"""The HTTP API: composition root and walk through what it is made of.
+
+access (id, time, log) -> errors (one envelope) -> routes -> services in `orchestrator`
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypedDict
+
+import httpx
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.routing import APIRoute
+from pydantic import SecretStr
+
+from api import errors
+from api.access import Access
+from api.deps import refuse_nul
+from api.routes import batches, files, health, models, operators, organizations, tiers, uploads
+from api.slots import Slots
+from api.yard import Yard
+from orchestrator.batches.preparation_pool import PreparationPool
+from orchestrator.database.session import Database
+from orchestrator.entitlements.tiers import Tiers
+from orchestrator.models.registry import Registry
+from orchestrator.settings import Settings
+from orchestrator.storage.open import open_store
+
+# OpenAI's SDK asks under /v1, Groq's under /openai/v1: the same routes.
+PREFIXES = ("/v1", "/openai/v1")
+
+DESCRIPTION = """
+Batch inference on your own GPUs, behind the API that the `openai` and `groq` packages speak.
+
+```python
+from openai import OpenAI
+client = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="...")
+
+file = client.files.create(file=open("input.jsonl", "rb"), purpose="batch")
+batch = client.batches.create(
+    input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+)
+batch = client.batches.retrieve(batch.id)          # until status is completed
+print(client.files.content(batch.output_file_id).text)
+```
+
+What goes beyond OpenAI's API: `progress`, `estimate` and `cost` on every batch, results while they
+come (`GET /v1/batches/{id}/output`), a check and a quote before any batch exists
+(`POST /v1/files/{id}/validate`), another run of only what failed
+(`POST /v1/batches/{id}/retry`), and every limit on one page (`GET /v1/tiers`). Errors have OpenAI's
+envelope and always an `x-request-id`.
+"""
+
+
+class State(TypedDict):
+    """What the lifespan puts into every request's state."""
+
+    yard: Yard
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application. Its parts are opened when it starts and closed when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+        async with open_yard(settings) as yard:
+            yield State(yard=yard)
+
+    app = FastAPI(
+        title="Tokenyard",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
+        redoc_url=None,
+        dependencies=[Depends(refuse_nul)],
+    )
+    resources = APIRouter()
+    for route in (files, uploads, batches, models, tiers, organizations, operators):
+        resources.include_router(route.router)
+    for prefix in PREFIXES:
+        app.include_router(resources, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
+    app.include_router(health.router)
+    errors.install(app)
+    app.add_middleware(Access)
+    return app
+
+
+@asynccontextmanager
+async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
+    """Everything that requests share. Raises RuntimeError where the settings name no database."""
+    if settings.database_url is None:
+        raise RuntimeError(
+            "YARD_DATABASE_URL is not set: start with `yard up`, or point it at Postgres"
+        )
+    home = settings.absolute_home()
+    scratch = home / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    async with AsyncExitStack() as stack:
+        database = Database(settings.database_url.get_secret_value())
+        stack.callback(database.close)
+        preparations = PreparationPool()
+        stack.callback(preparations.close)
+        yield Yard(
+            settings=settings,
+            database=database,
+            store=open_store(settings),
+            tiers=Tiers.load(settings.tiers_file),
+            registry=Registry.load(settings.models_file, home=home),
+            scratch=scratch,
+            preparations=preparations,
+            preparation_slots=Slots("file validations"),
+            part_slots=Slots("upload parts"),
+            prefect=await stack.enter_async_context(_prefect_client(settings)),
+        )
+
+
+def _prefect_client(settings: Settings) -> httpx.AsyncClient:
+    user, _, password = (settings.prefect_auth or SecretStr("")).get_secret_value().partition(":")
+    return httpx.AsyncClient(
+        base_url=settings.prefect_api_url(),
+        auth=httpx.BasicAuth(user, password) if user else None,
+    )
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The function's name: clients made from the schema then have readable methods."""
+    return route.name

@@ -1,0 +1,1 @@
+"""HTTP to one service call and back, one file for each resource."""

@@ -1,0 +1,32 @@
+"""What every request of this process shares, opened once by the lifespan in `api.app`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from api.slots import Slots
+from orchestrator.batches.preparation_pool import PreparationPool
+from orchestrator.database.session import Database
+from orchestrator.entitlements.tiers import Tiers
+from orchestrator.models.registry import Registry
+from orchestrator.settings import Settings
+from orchestrator.storage.store import ObjectStore
+
+
+@dataclass(frozen=True)
+class Yard:
+    """The yard as the API sees it. `preparations` reads a whole file in a child process;
+    `preparation_slots` and `part_slots` bound how many of those, and of upload parts, one
+    organization has under way. `prefect` asks the Prefect server for its health, nothing else."""
+
+    settings: Settings
+    database: Database
+    store: ObjectStore
+    tiers: Tiers
+    registry: Registry
+    scratch: Path
+    preparations: PreparationPool
+    preparation_slots: Slots
+    part_slots: Slots
+    prefect: httpx.AsyncClient
