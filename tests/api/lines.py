@@ -1,0 +1,19 @@
+"""Batch files, small."""
+
+import json
+
+
+def jsonl(lines: int, *, model: str = "yard-smoke", words: int = 1) -> bytes:
+    """A file of chat requests that could all run."""
+    return b"".join(line(number, model=model, words=words) for number in range(1, lines + 1))
+
+
+def line(number: int, *, model: str = "yard-smoke", words: int = 1) -> bytes:
+    """One chat request."""
+    request = {
+        "custom_id": f"request-{number}",
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"model": model, "messages": [{"role": "user", "content": "hello " * words}]},
+    }
+    return json.dumps(request).encode() + b"\n"
