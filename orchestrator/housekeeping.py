@@ -9,9 +9,10 @@ from sqlalchemy import delete
 from sqlmodel import col, select
 
 from orchestrator import clock
-from orchestrator.batches.model import Batch, BatchDemand, BatchSegment
+from orchestrator.batches.model import Batch, BatchSegment
 from orchestrator.batches.states import FINAL
 from orchestrator.database.session import Database
+from orchestrator.engines.model import BatchDemand
 from orchestrator.files.model import File
 from orchestrator.state_machine import transition
 from orchestrator.storage import keys

@@ -71,7 +71,7 @@ def transition(
     old = record.status
     new = machine.next(old, trigger)
     if new is None:
-        raise InvalidTransition(f"{machine.name} {record.id}: no edge from {old!r} by {trigger!r}")
+        raise InvalidTransition(f"{machine.name} {record.id}: no edge from '{old}' by '{trigger}'")
     values: dict[str, Any] = {"status": new}
     if f"{new}_at" in table.model_fields:
         values[f"{new}_at"] = clock.now()

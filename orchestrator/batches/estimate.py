@@ -11,10 +11,11 @@ from typing import Any
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from orchestrator.batches.model import Batch, BatchDemand
+from orchestrator.batches.model import Batch
 from orchestrator.batches.sizing import ModelSums
 from orchestrator.batches.states import BatchStatus
 from orchestrator.engines import service as engines
+from orchestrator.engines.model import BatchDemand
 from orchestrator.entitlements.tiers import Tier
 from orchestrator.metering.model import Usage
 from orchestrator.metering.quotes import ModelLoad, OutputHistory, quote

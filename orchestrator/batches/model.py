@@ -97,18 +97,3 @@ class BatchSegment(SQLModel, table=True):
     failed: int
     usage: dict[str, dict[str, int]] = document()
     adopted_at: datetime = moment(nullable=False)
-
-
-class BatchDemand(SQLModel, table=True):
-    """How many more lines one running batch has for one model; what engines are started and shared by.
-    Written by the batch's driver with each heartbeat, gone when the batch ends."""
-
-    __tablename__ = "batch_demand"
-
-    batch_id: str = Field(primary_key=True, foreign_key="batch.id", max_length=64)
-    model: str = Field(primary_key=True, max_length=256)
-    lines: int
-    weight: float
-    priority: int
-    since: datetime = moment(nullable=False)
-    heartbeat_at: datetime = moment(nullable=False)

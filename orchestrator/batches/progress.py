@@ -15,13 +15,13 @@ from sqlmodel import Session, col, select
 
 from orchestrator import clock, fairness
 from orchestrator.batches import result_files
-from orchestrator.batches.model import Batch, BatchDemand, BatchSegment
+from orchestrator.batches.model import Batch, BatchSegment
 from orchestrator.batches.result_files import ResultFile
 from orchestrator.batches.segments import SegmentInfo
 from orchestrator.batches.service import request_cancel
 from orchestrator.batches.states import BATCH, FINAL, BatchStatus, BatchTrigger
 from orchestrator.engines import service as engines
-from orchestrator.engines.model import Engine
+from orchestrator.engines.model import BatchDemand, Engine
 from orchestrator.engines.placement import FAILURES_MAX
 from orchestrator.jobs import service as jobs
 from orchestrator.jobs.retry import FailureReason

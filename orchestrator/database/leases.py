@@ -5,6 +5,7 @@ For the moment in which a slow holder has not yet noticed, what it does must be 
 """
 
 from datetime import timedelta
+
 from sqlalchemy import delete, or_
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col

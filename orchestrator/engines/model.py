@@ -85,3 +85,18 @@ class Engine(SQLModel, table=True):
     stopped_at: datetime | None = moment()
     failed_at: datetime | None = moment()
     last_words: str | None = None
+
+
+class BatchDemand(SQLModel, table=True):
+    """How many more lines one running batch has for one model; what engines are started and shared by.
+    Written by the batch's driver with each heartbeat, gone when the batch ends."""
+
+    __tablename__ = "batch_demand"
+
+    batch_id: str = Field(primary_key=True, foreign_key="batch.id", max_length=64)
+    model: str = Field(primary_key=True, max_length=256)
+    lines: int
+    weight: float
+    priority: int
+    since: datetime = moment(nullable=False)
+    heartbeat_at: datetime = moment(nullable=False)

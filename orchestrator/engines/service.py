@@ -7,8 +7,14 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from orchestrator import clock, ids
-from orchestrator.batches.model import BatchDemand
-from orchestrator.engines.model import ENGINE, LIVE, Engine, EngineStatus, EngineTrigger
+from orchestrator.engines.model import (
+    ENGINE,
+    LIVE,
+    BatchDemand,
+    Engine,
+    EngineStatus,
+    EngineTrigger,
+)
 from orchestrator.engines.placement import Failures, Running, Wanted
 from orchestrator.models.registry import ModelSpec, Registry
 from orchestrator.state_machine import transition
