@@ -1,8 +1,6 @@
 """A real vLLM server with the smoke model, one for the test run, for tests marked `engine`."""
 
 import asyncio
-import hashlib
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,28 +9,11 @@ import pytest
 from orchestrator import settings
 from workers.inference.client import Target
 from workers.inference.server import EngineServer, EngineSpec
-from workers.training import __path__ as training_path
 
 MODEL = "yard-smoke"
 API_KEY = "a-key-for-tests"
 START_SECONDS_MAX = 300.0
 MAX_NUM_SEQS = 32
-
-
-@pytest.fixture(scope="session")
-def smoke_model() -> Path:
-    """The smoke model's folder. Made once for each version of its recipe, which takes a minute."""
-    recipe = b"".join(path.read_bytes() for path in sorted(Path(training_path[0]).glob("smoke_*")))
-    name = f"test-smoke-{hashlib.sha256(recipe).hexdigest()[:12]}"
-    folder = settings.PROJECT / ".yard" / "models" / name
-    python = settings.Settings().gpu_interpreter()
-    subprocess.run(
-        [python, "-m", "workers.training.smoke_model", folder],
-        check=True,
-        cwd=settings.PROJECT,
-        capture_output=True,
-    )
-    return folder
 
 
 @pytest.fixture(scope="session")
