@@ -46,6 +46,8 @@ async def drive(run: BatchRun) -> None:
     if batch.on_invalid_line is OnInvalidLine.SKIP and batch.report_file_id:
         writer = await _record_bad_lines(run, done, writer)
     order = {model: lines.tolist() for model, lines in planning.order(index, done.todo(index.wanted)).items()}
+    run.orders.remaining.update({model: len(lines) for model, lines in order.items()})
+    run.nudge()  # engines are given to who asks
     with TemporaryDirectory(dir=run.here.scratch) as folder:
         async with store.local_copy(run.input_key, Path(folder)) as source, _shown(run):
             await drive_lines(source=source, index=index, order=order, orders=run.orders, segments=writer)

@@ -6,7 +6,6 @@ worker that drains, a lease that was lost.
 """
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from typing import Self
@@ -53,6 +52,7 @@ class BatchRun:
         self.orders = Orders()
         self.stop: Stop | None = None
         self.engine_words: str | None = None
+        self._nudged = asyncio.Event()
         self._samples: deque[tuple[float, int, int]] = deque()
 
     @classmethod
@@ -94,12 +94,21 @@ class BatchRun:
                     raise LeaseLost(self.lease.batch_id) from None
             await self._sleep()
 
+    def nudge(self) -> None:
+        """Beat now: something has changed that others should know, or that we wait to be told."""
+        self._nudged.set()
+
     async def _sleep(self) -> None:
-        if self.stop_signal.event.is_set():
-            await asyncio.sleep(HEARTBEAT_SECONDS)
-            return
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.stop_signal.event.wait(), HEARTBEAT_SECONDS)
+        """Until the next beat is due, somebody nudges, or the worker gives a first reason to end."""
+        waits = [asyncio.create_task(self._nudged.wait())]
+        if not self.stop_signal.event.is_set():
+            waits.append(asyncio.create_task(self.stop_signal.event.wait()))
+        try:
+            await asyncio.wait(waits, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        self._nudged.clear()
 
     async def _beat(self) -> None:
         match self.stop_signal.reason:
