@@ -21,7 +21,7 @@ def chat_line(number: int, *, model: str = "m", **body: Any) -> dict[str, Any]:
         "custom_id": f"line-{number}",
         "method": "POST",
         "url": CHAT,
-        "body": {"model": model, "messages": messages, **body},
+        "body": {"model": model, "messages": messages} | body,
     }
 
 

@@ -12,13 +12,13 @@ from orchestrator.batches.request_line import (
     CHOICES_MAX,
     COUNT_MAX,
     CUSTOM_ID_CHARACTERS_MAX,
-    ENDPOINTS,
     MODEL_CHARACTERS_MAX,
     NESTING_MAX,
     Choices,
     Count,
     nested_too_deeply,
 )
+from orchestrator.models.endpoints import ENDPOINTS
 
 
 def diagnose(raw: bytes, line: int) -> list[LineProblem]:

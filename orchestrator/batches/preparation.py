@@ -15,9 +15,11 @@ import msgspec
 from orchestrator.batches.line_index import LineIndexBuilder
 from orchestrator.batches.lines import Line, LineSplitter, OversizedLine
 from orchestrator.batches.problems import LineProblem, ProblemCode, one_of, shown
-from orchestrator.batches.request_line import ENDPOINTS, RequestLine
-from orchestrator.batches.sizing import Checked, ModelSums, ModelTokens, Sizer
+from orchestrator.batches.request_line import RequestLine
+from orchestrator.batches.sizing import Checked, ModelSums, Sizer
 from orchestrator.batches.validation import FIRST_PROBLEMS_MAX, LineChecker, LineLimits, empty_file
+from orchestrator.models.endpoints import ENDPOINTS
+from orchestrator.models.tokens import ModelTokens
 
 __all__ = ["ModelSums", "ModelTokens", "Preparation", "PreparationSpec", "prepare"]
 

@@ -5,14 +5,13 @@ judge.
 """
 
 import re
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
 from msgspec import Meta, Struct
 
-Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses"]
-ENDPOINTS: tuple[str, ...] = get_args(Endpoint)
+from orchestrator.models.endpoints import Endpoint
 
 CUSTOM_ID_CHARACTERS_MAX = 512
 MODEL_CHARACTERS_MAX = 256

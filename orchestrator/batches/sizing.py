@@ -11,25 +11,20 @@ import msgspec
 
 from orchestrator.batches.line_index import PREFIX_DEPTHS, IndexRow
 from orchestrator.batches.lines import Line, OversizedLine
-from orchestrator.batches.request_line import ENDPOINTS, RequestLine
-from orchestrator.models.tokens import Prompt, PromptBody, TokenCounter, estimate
+from orchestrator.batches.request_line import RequestLine
+from orchestrator.models.endpoints import ENDPOINTS
+from orchestrator.models.tokens import (
+    ModelTokens,
+    Prompt,
+    PromptBody,
+    TokenCounter,
+    estimate,
+)
 
 _COLUMN_MAX = 2**32 - 1  # the line index keeps counts in 32 bits
 _EMBEDDINGS = "/v1/embeddings"
 
 Checked: TypeAlias = tuple[Line | OversizedLine, RequestLine | None]
-
-
-@dataclass(frozen=True)
-class ModelTokens:
-    """What sizing a request to one model takes. `tokenizer` is a local folder; None: estimate.
-    `default_max_output` is what the engine grants a request that asks for no bound; None: the
-    context."""
-
-    tokenizer: str | None
-    context_length: int
-    endpoints: tuple[str, ...]
-    default_max_output: int | None = None
 
 
 @dataclass

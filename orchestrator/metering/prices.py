@@ -15,6 +15,14 @@ class Prices:
     output: int
 
 
+@dataclass(frozen=True)
+class Rate:
+    """What one model's tokens cost one batch: list prices, and the share of them not charged."""
+
+    prices: Prices
+    discount: float
+
+
 def cost_micros(usage: Mapping[str, int], prices: Prices, discount: float) -> int:
     """The charge for `usage` (`input_tokens`, of which `cached_tokens`, and `output_tokens`).
 

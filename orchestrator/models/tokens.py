@@ -7,6 +7,7 @@ it.
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -24,6 +25,18 @@ TokenIds: TypeAlias = list[int]
 class _Rendered(NamedTuple):
     parts: Sequence[str | TokenIds]
     by_template: bool
+
+
+@dataclass(frozen=True)
+class ModelTokens:
+    """What sizing a request to one model takes. `tokenizer` is a local folder; None: estimate.
+    `default_max_output` is what the engine grants a request that asks for no bound; None: the
+    context."""
+
+    tokenizer: str | None
+    context_length: int
+    endpoints: tuple[str, ...]
+    default_max_output: int | None = None
 
 
 class PromptBody(msgspec.Struct, omit_defaults=True):
@@ -93,9 +106,7 @@ class TokenCounter:
             return None
         return _Rendered([text], by_template=True)
 
-    def _lengths(
-        self, rendered: Iterable["_Rendered | None"], *, by_template: bool
-    ) -> Iterator[int]:
+    def _lengths(self, rendered: Iterable["_Rendered | None"], *, by_template: bool) -> Iterator[int]:
         """The length of every text of one kind: templates write their own special tokens."""
         wanted = (pieces for pieces in rendered if pieces and pieces.by_template == by_template)
         texts = (part for pieces in wanted for part in pieces.parts if isinstance(part, str))
@@ -108,6 +119,17 @@ class TokenCounter:
 def estimate(data: bytes) -> Prompt:
     """A prompt of as many tokens as `data` has bytes, by four."""
     return Prompt(data.decode("utf-8", "replace"), -(-len(data) // BYTES_PER_TOKEN))
+
+
+def tokenizer_folder(source: str) -> str | None:
+    """The local folder with the tokenizer of `source`, a folder or a Hugging Face id that an engine has
+    downloaded to this machine before; None where there is none."""
+    if Path(source).is_absolute():
+        return source if Path(source).is_dir() else None
+    from huggingface_hub import try_to_load_from_cache  # as late as the tokenizer itself
+
+    found = try_to_load_from_cache(source, "tokenizer_config.json")
+    return str(Path(found).parent) if isinstance(found, str) else None
 
 
 def _load(source: Path | str) -> Any:

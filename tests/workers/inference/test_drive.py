@@ -82,8 +82,7 @@ class Bench:
         """The codes of the error file by custom_id."""
         _, errors = await self.files()
         return {
-            e["custom_id"]: e["error"]["code"] if e["error"] else e["response"]["status_code"]
-            for e in errors
+            e["custom_id"]: e["error"]["code"] if e["error"] else e["response"]["status_code"] for e in errors
         }
 
 
@@ -146,9 +145,7 @@ async def test_every_line_has_its_answer_in_the_order_of_the_input(bench, start)
     assert len(bench.shelf.adopted) > 1
 
 
-async def test_a_body_reaches_the_engine_byte_for_byte_and_so_does_the_answer_the_file(
-    bench, start
-) -> None:
+async def test_a_body_reaches_the_engine_byte_for_byte_and_so_does_the_answer_the_file(bench, start) -> None:
     answer = b'{"choices": [ ],  "x":1.50, "t":"\\u00e9 \xc3\xa9","usage":{"prompt_tokens":1}}'
 
     async def exact(engine, request, body) -> web.Response:
@@ -240,9 +237,7 @@ async def test_lines_of_an_engine_that_dies_are_sent_elsewhere(bench, start) -> 
     assert await bench.errors() == {}
 
 
-async def test_a_line_that_kills_engines_gets_an_error_line_and_the_others_an_answer(
-    bench, start
-) -> None:
+async def test_a_line_that_kills_engines_gets_an_error_line_and_the_others_an_answer(bench, start) -> None:
     async def fragile(engine: ScriptedEngine, request, body) -> web.Response:
         if body["messages"][-1]["content"] == "say 3":
             await engine.die()
@@ -304,9 +299,7 @@ async def test_a_5xx_is_tried_again_and_in_the_end_told(bench, start) -> None:
     assert await bench.contents() == ["say 0", "say 2"]
 
 
-async def test_a_500_from_an_engine_whose_core_is_dead_costs_the_line_no_resend(
-    bench, start
-) -> None:
+async def test_a_500_from_an_engine_whose_core_is_dead_costs_the_line_no_resend(bench, start) -> None:
     async def dead(engine, request, body) -> web.Response:
         return web.json_response({"error": {"message": "EngineCore is dead"}}, status=500)
 
@@ -391,9 +384,7 @@ async def test_stop_ends_a_drive_that_waits_for_an_engine(bench) -> None:
     assert bench.shelf.adopted == []
 
 
-async def test_a_drive_that_lost_its_lease_ends_with_that_and_aborts_its_lines(
-    bench, start
-) -> None:
+async def test_a_drive_that_lost_its_lease_ends_with_that_and_aborts_its_lines(bench, start) -> None:
     engine = await start()
     bench.shelf.lease_lost_after = 2
     with pytest.raises(LeaseLost):
