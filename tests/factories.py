@@ -26,9 +26,7 @@ def make_organization(
     return _add(tx, Organization(**values | columns))
 
 
-def make_project(
-    tx: Session, *, organization: Organization | None = None, **columns: Any
-) -> Project:
+def make_project(tx: Session, *, organization: Organization | None = None, **columns: Any) -> Project:
     """A project, of a new organization unless told otherwise."""
     organization = organization or make_organization(tx)
     values = {
@@ -40,9 +38,7 @@ def make_project(
     return _add(tx, Project(**values | columns))
 
 
-def make_principal(
-    tx: Session, *, tier: str = "developer", role: Role = Role.CUSTOMER
-) -> Principal:
+def make_principal(tx: Session, *, tier: str = "developer", role: Role = Role.CUSTOMER) -> Principal:
     """A bearer of a key in a project of a new organization. The key itself has no row."""
     organization = make_organization(tx, tier=tier)
     project = make_project(tx, organization=organization)

@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from alembic import command
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -17,9 +15,7 @@ from orchestrator import tables
 from orchestrator.database.session import sqlalchemy_url
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-_ONE_AT_A_TIME = (
-    7_236_201  # our advisory lock's number: any constant that no other program here uses
-)
+_ONE_AT_A_TIME = 7_236_201  # our advisory lock: any number that nobody else in the database uses
 _FORMAT_WHAT_IS_WRITTEN = {
     "hooks": "format",
     "format.type": "module",
@@ -42,13 +38,6 @@ def is_current(url: str) -> bool:
         return set(applied) == set(ScriptDirectory.from_config(_config(connection)).get_heads())
 
 
-def differences(url: str) -> list[Any]:
-    """Where the database and the tables in code differ, in Alembic's words."""
-    with _connection(url) as connection:
-        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
-        return list(compare_metadata(context, tables.metadata))
-
-
 def write_revision(url: str, message: str) -> None:
     """Write the migration that leads from the database's schema to the tables in code."""
     with _connection(url) as connection:
@@ -68,10 +57,6 @@ def _config(connection: Connection) -> Config:
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    config.set_section_option("post_write_hooks", "hooks", "format")
-    config.set_section_option("post_write_hooks", "format.type", "module")
-    config.set_section_option("post_write_hooks", "format.module", "ruff")
-    config.set_section_option(
-        "post_write_hooks", "format.options", "format REVISION_SCRIPT_FILENAME"
-    )
+    for option, value in _FORMAT_WHAT_IS_WRITTEN.items():
+        config.set_section_option("post_write_hooks", option, value)
     return config

@@ -165,9 +165,7 @@ class EmbeddedPostgres:
         account = unprivileged.account()
         return None if account is None else account.pw_name
 
-    def wait_ready(
-        self, timeout_seconds: float, *, is_alive: Callable[[], bool] = lambda: True
-    ) -> None:
+    def wait_ready(self, timeout_seconds: float, *, is_alive: Callable[[], bool] = lambda: True) -> None:
         """Return once the server answers. Raises EmbeddedPostgresError if it ends or is late."""
         deadline = time.monotonic() + timeout_seconds
         while True:
@@ -181,17 +179,14 @@ class EmbeddedPostgres:
                     ) from None
                 if time.monotonic() > deadline:
                     raise EmbeddedPostgresError(
-                        f"Postgres in {self.folder} gave no answer in {timeout_seconds:.0f} s:"
-                        f" {error}"
+                        f"Postgres in {self.folder} gave no answer in {timeout_seconds:.0f} s: {error}"
                     ) from None
                 time.sleep(POLL_SECONDS)
 
     # How.
 
     def _connect(self) -> psycopg.Connection:
-        return psycopg.connect(
-            self.url("postgres"), autocommit=True, connect_timeout=CONNECT_SECONDS_MAX
-        )
+        return psycopg.connect(self.url("postgres"), autocommit=True, connect_timeout=CONNECT_SECONDS_MAX)
 
     def _arrange_owner(self, programs: Path) -> None:
         """As root: see that the server's user owns the folder and can reach it and the programs."""

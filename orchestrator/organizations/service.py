@@ -89,9 +89,7 @@ def project_of(tx: Session, organization_id: str, project_id: str | None) -> Pro
     raise NotFound(f"Organization '{organization_id}' has no project with id '{project_id}'.")
 
 
-def create_key(
-    tx: Session, *, project_id: str, name: str, role: Role = Role.CUSTOMER
-) -> tuple[ApiKey, str]:
+def create_key(tx: Session, *, project_id: str, name: str, role: Role = Role.CUSTOMER) -> tuple[ApiKey, str]:
     """A new key's row, and the key itself, which can never be read again.
 
     Raises NotFound, Invalid for an unusable name, Conflict beyond KEYS_MAX.
@@ -128,9 +126,7 @@ def keys(tx: Session, organization_id: str) -> Sequence[ApiKey]:
 
 def revoke_key(tx: Session, *, organization_id: str, key_id: str) -> ApiKey:
     """Refuse a key from now on. One that is revoked already stays as it is. Raises NotFound."""
-    key = tx.exec(
-        select(ApiKey).where(col(ApiKey.id) == key_id, _is_key_of(organization_id))
-    ).first()
+    key = tx.exec(select(ApiKey).where(col(ApiKey.id) == key_id, _is_key_of(organization_id))).first()
     if key is None:
         raise NotFound(f"Organization '{organization_id}' has no API key with id '{key_id}'.")
     if key.revoked_at is None:
@@ -168,9 +164,7 @@ def _note_use(tx: Session, key: ApiKey) -> None:
     now = clock.now()
     if key.last_used_at is not None and now - key.last_used_at < USE_NOTED_EVERY:
         return
-    stale = or_(
-        col(ApiKey.last_used_at).is_(None), col(ApiKey.last_used_at) < now - USE_NOTED_EVERY
-    )
+    stale = or_(col(ApiKey.last_used_at).is_(None), col(ApiKey.last_used_at) < now - USE_NOTED_EVERY)
     tx.execute(update(ApiKey).where(col(ApiKey.id) == key.id, stale).values(last_used_at=now))
 
 
@@ -194,9 +188,7 @@ def _checked_name(name: str) -> str:
     return stripped
 
 
-def _require_room(
-    tx: Session, table: type[SQLModel], theirs: ColumnElement[bool], count_max: int
-) -> None:
+def _require_room(tx: Session, table: type[SQLModel], theirs: ColumnElement[bool], count_max: int) -> None:
     count = tx.exec(select(func.count()).select_from(table).where(theirs)).one()
     if count >= count_max:
         raise Conflict(f"An organization has at most {count_max:,} of these; it has {count:,}.")

@@ -109,9 +109,7 @@ def test_creating_a_database_twice_is_no_error(postgres: EmbeddedPostgres):
     postgres.create_database("twice")
 
 
-def test_a_folder_that_the_server_cannot_reach_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_folder_that_the_server_cannot_reach_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Pretends to be root whose `nobody` is a stranger to this folder, whoever runs the test."""
     stranger = _account_with_uid(os.geteuid() + 1)
     monkeypatch.setattr(unprivileged, "account", lambda: stranger)

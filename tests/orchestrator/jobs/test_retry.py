@@ -29,7 +29,4 @@ def test_delays_grow_up_to_their_bound(reason: FailureReason):
 
 def test_failures_of_other_reasons_count_as_well():
     """An internal fault after many lost workers is not met with a new round of attempts."""
-    assert (
-        next_attempt(FailureReason.INTERNAL, PATIENCE[FailureReason.WORKER_LOST].attempts_max)
-        is None
-    )
+    assert next_attempt(FailureReason.INTERNAL, PATIENCE[FailureReason.WORKER_LOST].attempts_max) is None

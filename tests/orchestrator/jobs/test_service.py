@@ -153,9 +153,7 @@ def test_a_claimed_job_waits_for_its_flow_run_to_begin(database: Database, time:
         make_job(tx)
     job = claim_one(database)
     with database.transaction() as tx:
-        assert jobs.attach_flow_run(
-            tx, job_id=job.id, token=job.lease_token or "", flow_run_id="run-1"
-        )
+        assert jobs.attach_flow_run(tx, job_id=job.id, token=job.lease_token or "", flow_run_id="run-1")
     seen = look(database, job.id)
     assert seen.flow_run_id == "run-1"
     assert seen.lease_expires_at == time.now() + timedelta(seconds=jobs.DISPATCH_LEASE_SECONDS)
@@ -166,9 +164,7 @@ def test_a_flow_run_that_begins_before_it_is_attached_keeps_its_lease(database: 
         make_job(tx)
     job = claim_one(database)
     with database.transaction() as tx:
-        token = jobs.start(
-            tx, job_id=job.id, attempt=1, lease_seconds=LEASE_SECONDS, flow_run_id="run-1"
-        )
+        token = jobs.start(tx, job_id=job.id, attempt=1, lease_seconds=LEASE_SECONDS, flow_run_id="run-1")
     with database.transaction() as tx:
         claim_token = job.lease_token or ""
         assert not jobs.attach_flow_run(tx, job_id=job.id, token=claim_token, flow_run_id="run-1")
@@ -289,9 +285,7 @@ def test_a_release_counts_no_failure_and_gives_the_next_attempt_a_number_of_its_
         job, token = begin_one(database)
         assert job.attempt == attempt
         with database.transaction() as tx:
-            jobs.release(
-                tx, job_id=job.id, token=token, not_before=time.now() + timedelta(seconds=3)
-            )
+            jobs.release(tx, job_id=job.id, token=token, not_before=time.now() + timedelta(seconds=3))
         with database.transaction() as tx:
             assert jobs.claim(tx, limit=1) == []
         time.pass_seconds(3)
@@ -327,9 +321,7 @@ def test_a_failed_attempt_is_not_repeated_at_once(database: Database, time: Time
     assert look(database, job.id).not_before == time.now() + timedelta(seconds=delay_seconds)
 
 
-def test_a_job_whose_holder_died_is_rescued_and_the_death_is_counted(
-    database: Database, time: Time
-):
+def test_a_job_whose_holder_died_is_rescued_and_the_death_is_counted(database: Database, time: Time):
     with database.transaction() as tx:
         make_job(tx)
     job, _ = begin_one(database)

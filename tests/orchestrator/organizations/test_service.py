@@ -71,9 +71,7 @@ def test_nobody_revokes_a_key_of_another_organization(database: Database):
         organizations.authenticate(tx, secret)
 
 
-def test_use_of_a_key_is_noted_at_most_once_a_minute(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-):
+def test_use_of_a_key_is_noted_at_most_once_a_minute(database: Database, monkeypatch: pytest.MonkeyPatch):
     key, secret, _ = make_key(database)
     began = clock.now()
     noted = []
@@ -138,9 +136,7 @@ def test_what_does_not_exist_is_not_found(database: Database):
                 act()
 
 
-def test_projects_of_one_organization_are_bounded(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-):
+def test_projects_of_one_organization_are_bounded(database: Database, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(organizations, "PROJECTS_MAX", 1)
     with database.transaction() as tx:
         organization = organizations.create(tx, name="Acme", tier="free")

@@ -68,9 +68,7 @@ def upgrade() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index(
-        op.f("ix_status_change_resource_id"), "status_change", ["resource_id"], unique=False
-    )
+    op.create_index(op.f("ix_status_change_resource_id"), "status_change", ["resource_id"], unique=False)
     op.create_table(
         "job",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -126,9 +124,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index(
-        op.f("ix_project_organization_id"), "project", ["organization_id"], unique=False
-    )
+    op.create_index(op.f("ix_project_organization_id"), "project", ["organization_id"], unique=False)
     op.create_table(
         "api_key",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -292,9 +288,7 @@ def upgrade() -> None:
         "batch",
         ["organization_id"],
         unique=False,
-        postgresql_where=sa.text(
-            "status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"
-        ),
+        postgresql_where=sa.text("status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"),
     )
     op.create_table(
         "upload_part",
@@ -352,9 +346,7 @@ def downgrade() -> None:
     op.drop_index(
         "ix_batch_live",
         table_name="batch",
-        postgresql_where=sa.text(
-            "status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"
-        ),
+        postgresql_where=sa.text("status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"),
     )
     op.drop_index("ix_batch_list", table_name="batch")
     op.drop_table("batch")
@@ -369,9 +361,7 @@ def downgrade() -> None:
     op.drop_table("api_key")
     op.drop_index(op.f("ix_project_organization_id"), table_name="project")
     op.drop_table("project")
-    op.drop_index(
-        "ix_job_lease", table_name="job", postgresql_where=sa.text("lease_token IS NOT NULL")
-    )
+    op.drop_index("ix_job_lease", table_name="job", postgresql_where=sa.text("lease_token IS NOT NULL"))
     op.drop_index("ix_job_claim", table_name="job", postgresql_where=sa.text("status = 'queued'"))
     op.drop_table("job")
     op.drop_index(op.f("ix_status_change_resource_id"), table_name="status_change")
