@@ -11,7 +11,6 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from orchestrator import tables
 from orchestrator.database.session import sqlalchemy_url
 
 MIGRATIONS = Path(__file__).parent / "migrations"
