@@ -15,7 +15,17 @@ from pydantic import SecretStr
 from api import errors
 from api.access import Access
 from api.deps import refuse_nul
-from api.routes import batches, files, health, models, operators, organizations, tiers, uploads
+from api.routes import (
+    batches,
+    files,
+    health,
+    models,
+    operators,
+    organizations,
+    tiers,
+    uploads,
+    validations,
+)
 from api.slots import Slots
 from api.yard import Yard
 from orchestrator.batches.preparation_pool import PreparationPool
@@ -27,6 +37,8 @@ from orchestrator.storage.open import open_store
 
 # OpenAI's SDK asks under /v1, Groq's under /openai/v1: the same routes.
 PREFIXES = ("/v1", "/openai/v1")
+
+ROUTES = (files, validations, uploads, batches, models, tiers, organizations, operators)
 
 DESCRIPTION = """
 Batch inference on your own GPUs, behind the API that the `openai` and `groq` packages speak.
@@ -75,7 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(refuse_nul)],
     )
     resources = APIRouter()
-    for route in (files, uploads, batches, models, tiers, organizations, operators):
+    for route in ROUTES:
         resources.include_router(route.router)
     for prefix in PREFIXES:
         app.include_router(resources, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
@@ -89,9 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
 async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
     """Everything that requests share. Raises RuntimeError where the settings name no database."""
     if settings.database_url is None:
-        raise RuntimeError(
-            "YARD_DATABASE_URL is not set: start with `yard up`, or point it at Postgres"
-        )
+        raise RuntimeError("YARD_DATABASE_URL is not set: start with `yard up`, or point it at Postgres")
     home = settings.absolute_home()
     scratch = home / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,6 @@
 """Validation of one batch: `orchestrator.batches.preparation` in a child process, and what comes of it."""
 
 import asyncio
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,11 +9,10 @@ from flows.batch_run import BatchRun
 from orchestrator.batches import progress
 from orchestrator.batches.estimate import estimate
 from orchestrator.batches.model import OnInvalidLine
-from orchestrator.batches.preparation import Preparation, PreparationSpec
+from orchestrator.batches.preparation import Preparation
+from orchestrator.batches.preparation_spec import preparation_spec
 from orchestrator.batches.problems import LineProblem
 from orchestrator.batches.result_files import ResultFile
-from orchestrator.batches.validation import LineLimits
-from orchestrator.entitlements.tiers import Tier
 from orchestrator.storage import keys
 from orchestrator.storage.store import ObjectMissing
 
@@ -28,7 +26,15 @@ async def prepare_batch(run: BatchRun) -> bool:
         folder = Path(name)
         only = await _only_lines(run)
         async with here.store.local_copy(run.input_key, folder) as source:
-            prepared = await here.preparations.prepare(_spec(run, source, folder, only))
+            spec = preparation_spec(
+                source=source,
+                folder=folder,
+                registry=here.registry,
+                tiers=here.tiers,
+                tier=run.tier,
+                only_lines=only,
+            )
+            prepared = await here.preparations.prepare(spec)
         report = await _store_report(run, prepared)
         errors = [_batch_error(problem) for problem in prepared.first_problems] or None
         fatal = any(problem.line is None for problem in prepared.first_problems)
@@ -39,29 +45,6 @@ async def prepare_batch(run: BatchRun) -> bool:
         await here.store.put(index_key, prepared.index.read_bytes(), content_type="application/octet-stream")
     await asyncio.to_thread(_validated, run, prepared, errors, report)
     return True
-
-
-def _spec(run: BatchRun, source: Path, folder: Path, only: frozenset[int] | None) -> PreparationSpec:
-    models = run.here.registry.all()
-    tiers, tier = run.here.tiers, run.tier
-    tier_with = {
-        spec.id: lifting.title
-        for spec in models
-        if (lifting := tiers.cheapest_with(partial(_permits, spec.id)))
-    }
-    return PreparationSpec(
-        input=source,
-        folder=folder,
-        limits=LineLimits(lines_max=tier.batch_lines_max, line_bytes_max=tier.line_bytes_max),
-        models={spec.id: spec.tokens() for spec in models},
-        permitted=frozenset(spec.id for spec in models if tier.permits(spec.id)),
-        tier_with=tier_with,
-        only_lines=only,
-    )
-
-
-def _permits(model: str, tier: Tier) -> bool:
-    return tier.permits(model)
 
 
 async def _only_lines(run: BatchRun) -> frozenset[int] | None:

@@ -1,0 +1,108 @@
+"""A file's whole validation and its quote, before any batch exists."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.auth import Caller
+from api.deps import YardDep
+from api.routes.files import load_file
+from api.schemas.validations import FileValidation
+from api.yard import Yard
+from orchestrator import ids
+from orchestrator.batches.estimate import estimate
+from orchestrator.batches.preparation import Preparation
+from orchestrator.batches.preparation_spec import preparation_spec
+from orchestrator.errors import Invalid, Unavailable
+from orchestrator.files import service as files
+from orchestrator.files.intake import removed_on_failure
+from orchestrator.files.model import File, Purpose
+from orchestrator.organizations.principal import Principal
+from orchestrator.storage import keys
+
+PARALLEL_MAX = 1  # of one organization; all share one child process
+REPORT_SECONDS = files.EXPIRES_AFTER_SECONDS_MIN
+CHUNK_BYTES = 1 << 20
+
+router = APIRouter(tags=["Files"])
+
+
+@router.post("/files/{file_id}/validate")
+async def validate_file(file_id: str, yard: YardDep, caller: Caller) -> FileValidation:
+    """Check every line of a batch file, count its tokens, and say what a batch of it would cost and
+    when it would be done. Creates no batch. A file of many lines takes a while."""
+    with yard.preparation_slots.take(caller.organization_id, limit=PARALLEL_MAX):
+        file = await asyncio.to_thread(load_file, yard, caller, file_id)
+        if file.purpose is not Purpose.BATCH:
+            raise Invalid(
+                f"File {file.id} has purpose '{file.purpose}'; only one with purpose 'batch' can "
+                "be validated."
+            )
+        async with _prepared(yard, caller, file) as prepared:
+            report = await _store_report(yard, caller, file, prepared)
+            quote = await asyncio.to_thread(_quote, yard, caller, prepared)
+            return FileValidation.of(file.id, prepared, report_file_id=report, quote=quote)
+
+
+@asynccontextmanager
+async def _prepared(yard: Yard, caller: Principal, file: File) -> AsyncIterator[Preparation]:
+    """The file's preparation, whose files are there as long as the block runs."""
+    with TemporaryDirectory(dir=yard.scratch) as name:
+        folder = Path(name)
+        async with yard.store.local_copy(file.key, folder) as source:
+            spec = preparation_spec(
+                source=source,
+                folder=folder,
+                registry=yard.registry,
+                tiers=yard.tiers,
+                tier=yard.tiers[caller.tier],
+            )
+            try:
+                prepared = await yard.preparations.prepare(spec)
+            except BrokenProcessPool:
+                raise Unavailable("The process that validates files died; try again.") from None
+        yield prepared
+
+
+async def _store_report(yard: Yard, caller: Principal, file: File, prepared: Preparation) -> str | None:
+    """The id of a file with every problem, which is kept for an hour; None where there are none."""
+    if not prepared.first_problems:
+        return None
+    report_id = ids.new("file-")
+    key = keys.file_content(caller.organization_id, report_id)
+    async with removed_on_failure(yard.store, key):
+        stored = await yard.store.put_stream(key, _chunks(prepared.report))
+
+        def save() -> None:
+            with yard.database.transaction() as tx:
+                files.add(
+                    tx,
+                    caller,
+                    file_id=report_id,
+                    filename=f"{file.id}_report.jsonl",
+                    purpose=Purpose.BATCH_OUTPUT,
+                    stored=stored,
+                    summary=None,
+                    expires_after_seconds=REPORT_SECONDS,
+                    retention_days=yard.tiers[caller.tier].retention_days,
+                )
+
+        await asyncio.to_thread(save)
+    return report_id
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as report:
+        while chunk := await asyncio.to_thread(report.read, CHUNK_BYTES):
+            yield chunk
+
+
+def _quote(yard: Yard, caller: Principal, prepared: Preparation) -> dict[str, Any]:
+    with yard.database.read() as tx:
+        return estimate(tx, prepared.models, registry=yard.registry, tier=yard.tiers[caller.tier])

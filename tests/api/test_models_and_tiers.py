@@ -1,0 +1,60 @@
+"""What there is to use, and what each plan allows."""
+
+import tomllib
+
+from starlette.testclient import TestClient
+
+from tests.api.conftest import TIERS, Customer
+
+
+def test_a_tier_sees_its_models_and_no_others(customer: Customer, free_customer: Customer) -> None:
+    def ids(of: Customer) -> list[str]:
+        return [model["id"] for model in of.get("/v1/models").json()["data"]]
+
+    assert ids(customer) == ["yard-smoke", "org/large"]
+    assert ids(free_customer) == ["yard-smoke"]
+
+
+def test_a_model_shows_what_to_choose_it_by(customer: Customer) -> None:
+    listed = customer.get("/v1/models").json()["data"][1]
+    for spelled in ("org/large", "org%2Flarge"):
+        assert customer.get(f"/v1/models/{spelled}").json() == listed
+    assert (listed["object"], listed["owned_by"]) == ("model", "org")
+    assert listed["context_window"] == 32768
+    assert listed["endpoints"] == ["/v1/chat/completions"]
+    assert listed["prices"] == {
+        "input": 1_000_000,
+        "cached_input": 500_000,
+        "output": 2_000_000,
+        "currency": "USD",
+    }
+
+
+def test_a_model_of_another_tier_is_as_unknown_as_one_that_is_not_there(
+    free_customer: Customer,
+) -> None:
+    hidden = free_customer.get("/v1/models/org%2Flarge")
+    absent = free_customer.get("/v1/models/org%2Fabsent")
+    assert hidden.status_code == absent.status_code == 404
+    assert hidden.text == absent.text.replace("absent", "large")
+    assert hidden.json()["error"]["code"] == "model_not_found"
+
+
+def test_the_tiers_are_exactly_the_file_s_and_need_no_key(http: TestClient) -> None:
+    shown = http.get("/v1/tiers").json()["data"]
+    written = tomllib.loads(TIERS)
+    assert [tier["name"] for tier in shown] == list(written)
+    for tier in shown:
+        limits = {key: value for key, value in tier.items() if value is not None}
+        assert limits == {"name": tier["name"], **written[tier["name"]]}
+
+
+def test_the_schema_is_whole_and_says_how_to_begin(http: TestClient) -> None:
+    schema = http.get("/openapi.json").json()
+    names = [how["operationId"] for path in schema["paths"].values() for how in path.values()]
+    assert len(names) == len(set(names)) > 20
+    assert all(path.startswith(("/v1/", "/health/")) for path in schema["paths"])
+    assert "client.batches.create" in schema["info"]["description"]
+    upload = schema["paths"]["/v1/files"]["post"]["requestBody"]["content"]
+    assert "multipart/form-data" in upload
+    assert http.get("/docs").status_code == 200

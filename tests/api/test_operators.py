@@ -1,0 +1,106 @@
+"""Running the yard over HTTP: organizations, tiers, projects, keys."""
+
+from typing import Any
+
+import pytest
+
+from tests.api.conftest import Customer
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/organizations"),
+        ("POST", "/v1/organizations"),
+        ("GET", "/v1/organizations/{own}"),
+        ("POST", "/v1/organizations/{own}"),
+        ("GET", "/v1/organizations/{own}/projects"),
+        ("POST", "/v1/organizations/{own}/projects"),
+        ("GET", "/v1/organizations/{own}/api_keys"),
+        ("POST", "/v1/organizations/{own}/api_keys"),
+        ("DELETE", "/v1/organizations/{own}/api_keys/key_x"),
+    ],
+)
+def test_to_a_customer_the_operator_s_routes_do_not_exist(customer: Customer, method: str, path: str) -> None:
+    path = path.format(own=customer.organization_id)
+    body = {"json": {"name": "x", "tier": "developer"}} if method == "POST" else {}
+    answer = customer.http.request(method, path, headers={"authorization": f"Bearer {customer.key}"}, **body)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"] == f"Invalid URL ({method} {path})"
+
+
+def test_an_operator_makes_an_organization_and_a_key_that_works(
+    operator: Customer, customer: Customer
+) -> None:
+    made = operator.post("/v1/organizations", json={"name": "Search", "tier": "free"}).json()
+    assert (made["object"], made["tier"]) == ("organization", "free")
+    path = f"/v1/organizations/{made['id']}"
+    key = operator.post(f"{path}/api_keys", json={"name": "ci"}).json()
+    member = Customer(customer.http, key["key"], made["id"], key["project_id"])
+    assert member.get("/v1/organization").json()["name"] == "Search"
+    assert member.get("/v1/models").headers["x-yard-tier"] == "free"
+    operator.post(path, json={"tier": "developer"})
+    assert member.get("/v1/models").headers["x-yard-tier"] == "developer"
+
+
+def test_a_key_is_shown_once_and_ends_at_once(operator: Customer, customer: Customer) -> None:
+    path = f"/v1/organizations/{customer.organization_id}/api_keys"
+    made = operator.post(path, json={"name": "ci"}).json()
+    listed = operator.get(path)
+    assert made["key"] not in listed.text
+    shown = next(key for key in listed.json()["data"] if key["id"] == made["id"])
+    assert (shown["name"], shown["role"], shown["revoked_at"]) == ("ci", "customer", None)
+    assert made["key"].endswith(shown["hint"])
+    holder = Customer(customer.http, made["key"], customer.organization_id, made["project_id"])
+    assert holder.get("/v1/models").status_code == 200
+    assert operator.delete(f"{path}/{made['id']}").json()["deleted"] is True
+    assert holder.get("/v1/models").status_code == 401
+
+
+def test_a_project_has_keys_of_its_own_and_shares_its_organization_s_files(
+    operator: Customer, customer: Customer
+) -> None:
+    path = f"/v1/organizations/{customer.organization_id}"
+    project = operator.post(f"{path}/projects", json={"name": "night"}).json()
+    names = [found["name"] for found in operator.get(f"{path}/projects").json()["data"]]
+    assert names == ["default", "night"]
+    key = operator.post(f"{path}/api_keys", json={"name": "n", "project_id": project["id"]}).json()
+    assert key["project_id"] == project["id"]
+    member = Customer(customer.http, key["key"], customer.organization_id, project["id"])
+    assert member.get(f"/v1/files/{customer.file_id()}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("", {"name": "x", "tier": "platinum"}, 400),
+        ("", {"name": "", "tier": "free"}, 400),
+        ("/org_unknown", {"tier": "free"}, 404),
+        ("/org_unknown/projects", {"name": "x"}, 404),
+        ("/org_unknown/api_keys", {"name": "x"}, 404),
+        ("/{own}/api_keys", {"name": "x", "project_id": "proj_unknown"}, 404),
+        ("/{own}/api_keys", {"name": "x", "role": "king"}, 400),
+        ("/{own}", {"tier": "platinum"}, 400),
+    ],
+)
+def test_what_cannot_be_is_refused(operator: Customer, path: str, body: dict[str, Any], status: int) -> None:
+    path = "/v1/organizations" + path.format(own=operator.organization_id)
+    assert operator.post(path, json=body).status_code == status
+
+
+def test_a_key_is_revoked_only_through_its_own_organization(
+    operator: Customer, customer: Customer, stranger: Customer
+) -> None:
+    path = "/v1/organizations/{}/api_keys"
+    theirs = operator.get(path.format(stranger.organization_id)).json()["data"][0]["id"]
+    wrong = operator.delete(f"{path.format(customer.organization_id)}/{theirs}")
+    assert wrong.status_code == 404
+    assert stranger.get("/v1/models").status_code == 200
+
+
+def test_organizations_are_listed_page_by_page(operator: Customer, customer: Customer) -> None:
+    page = operator.get("/v1/organizations", params={"limit": 1}).json()
+    assert (len(page["data"]), page["has_more"]) == (1, True)
+    following = operator.get("/v1/organizations", params={"limit": 100, "after": page["last_id"]}).json()
+    listed = {found["id"] for found in page["data"] + following["data"]}
+    assert operator.organization_id in listed
