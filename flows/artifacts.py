@@ -22,9 +22,7 @@ T = TypeVar("T")
 WAIT_SECONDS_MAX = 2.0
 
 
-async def show_progress(
-    artifact: UUID | None, percent: float, description: str, *, key: str
-) -> UUID | None:
+async def show_progress(artifact: UUID | None, percent: float, description: str, *, key: str) -> UUID | None:
     """Show how far the run is, 0 to 100. Hand in what the last call returned, None at first.
 
     An update costs Prefect's server some 25 ms: once a second, not once a line.
@@ -46,9 +44,7 @@ async def show_markdown(markdown: str, *, key: str, description: str | None = No
 
 async def show_link(url: str, text: str, *, key: str, description: str | None = None) -> None:
     """Show a link."""
-    await _briefly(
-        acreate_link_artifact(url, link_text=text, key=artifact_key(key), description=description)
-    )
+    await _briefly(acreate_link_artifact(url, link_text=text, key=artifact_key(key), description=description))
 
 
 def artifact_key(text: str) -> str:

@@ -22,16 +22,25 @@ CUT_AGAIN_SECONDS = 20.0  # a flow may miss one cancellation, in a cleanup of it
 
 @dataclass(eq=False)
 class Carried:
-    """`task` is the flow, None until the run is claimed."""
+    """`task` is the flow, None until the run is claimed.
+
+    `for_engine` is the run as Prefect's engine gets it and keeps its state in: without its deployment.
+    For a deployment's run the engine would block the event loop twice, to open and to close a thread
+    and a websocket that watch for suspension alone, which `YardWorker.watch` sees with all else.
+    """
 
     flow_run: FlowRun
     stop: StopSignal = field(default_factory=StopSignal)
     task: asyncio.Task[State[Any]] | None = None
     deadline: float = float("inf")  # of time.monotonic: then it is cut off
+    for_engine: FlowRun = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.for_engine = self.flow_run.model_copy(update={"deployment_id": None})
 
     def starting(self) -> bool:
-        """Whether Prefect does not yet show it as running. (The engine keeps `flow_run.state`.)"""
-        return self.flow_run.state is None or not self.flow_run.state.is_running()
+        """Whether Prefect does not yet show it as running."""
+        return self.for_engine.state is None or not self.for_engine.state.is_running()
 
     def tell(self, reason: Reason) -> None:
         """Ask the flow to end, and set when it is cut off: a second reason may hurry it."""
@@ -49,7 +58,7 @@ async def execute(carried: Carried, flow: Flow[..., Any]) -> State[Any]:
     """Run the flow by Prefect's engine; its last state. A flow that raises ends in a state too."""
     try:
         with stoppable(carried.stop):
-            running: Any = run_flow(flow, flow_run=carried.flow_run, return_type="state")
+            running: Any = run_flow(flow, flow_run=carried.for_engine, return_type="state")
             state: State[Any] = await running
             return state
     except SystemExit as error:  # in a task it would end the event loop, and every other run

@@ -56,9 +56,7 @@ class Deployment:
 DEPLOYMENTS = (
     Deployment("run-batch", "flows.batch.run_batch", "cpu"),
     Deployment("serve-engine", "flows.engine.serve_engine", "gpu"),
-    Deployment(
-        "housekeeping", "flows.maintenance.housekeeping", "cpu", every=timedelta(minutes=10)
-    ),
+    Deployment("housekeeping", "flows.maintenance.housekeeping", "cpu", every=timedelta(minutes=10)),
 )
 
 
@@ -115,16 +113,13 @@ async def _ensure_pool(client: PrefectClient, pool: Pool) -> None:
 
 
 async def _ensure_queues(client: PrefectClient, pool: str, names: Sequence[str]) -> None:
-    """Priorities are unique within a pool, 1 is served first: setting one moves the others down, so
-    they are set from the last to the first, each to the top."""
+    """Each at its place in `names`: priority 1 is served first."""
     found = {queue.name: queue for queue in await client.read_work_queues(work_pool_name=pool)}
-    for name in names:
+    for priority, name in enumerate(names, start=1):
         if name not in found:
             found[name] = await client.create_work_queue(name=name, work_pool_name=pool)
-    current = sorted(found.values(), key=lambda queue: queue.priority or sys.maxsize)
-    if [queue.name for queue in current[: len(names)]] != list(names):
-        for name in reversed(names):
-            await client.update_work_queue(found[name].id, priority=1)
+        if found[name].priority != priority:
+            await client.update_work_queue(found[name].id, priority=priority)
 
 
 async def _ensure_deployment(client: PrefectClient, deployment: Deployment) -> UUID:

@@ -86,10 +86,7 @@ def _attempts_live(database: Database, theirs: Sequence[FlowRun]) -> dict[str, b
 def _held_attempts(tx: Session, job_ids: Sequence[str]) -> set[tuple[str, int]]:
     held = (JobStatus.DISPATCHED, JobStatus.RUNNING)
     of_these = col(Job.id).in_(job_ids), col(Job.status).in_(held)
-    return {
-        (job_id, attempt)
-        for job_id, attempt in tx.exec(select(Job.id, Job.attempt).where(*of_these))
-    }
+    return {(job_id, attempt) for job_id, attempt in tx.exec(select(Job.id, Job.attempt).where(*of_these))}
 
 
 def _live_engines(tx: Session, engine_ids: Sequence[str]) -> set[str]:

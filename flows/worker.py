@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from types import FrameType
 
 from prefect.settings import PREFECT_API_URL
@@ -58,7 +59,7 @@ def serve(worker: YardWorker) -> None:
     signal.signal(signal.SIGTERM, told)
     signal.signal(signal.SIGINT, told)
     with ThreadPoolExecutor(1, thread_name_prefix="flows") as loop_thread:
-        loop_thread.submit(asyncio.run, worker.serve()).result()
+        loop_thread.submit(copy_context().run, asyncio.run, worker.serve()).result()
     last_moment = threading.Timer(EXIT_SECONDS_MAX, os._exit, [0])
     last_moment.daemon = True
     last_moment.start()

@@ -99,9 +99,7 @@ class YardWorker(BaseWorker[BaseJobConfiguration, BaseVariables, YardResult]):
                 self._flow_context = copy_context()
                 with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
                     async with self, asyncio.TaskGroup() as loops:
-                        heartbeat = loops.create_task(
-                            _every(HEARTBEAT_SECONDS, self.sync_with_backend)
-                        )
+                        heartbeat = loops.create_task(_every(HEARTBEAT_SECONDS, self.sync_with_backend))
                         watch = loops.create_task(_every(POLL_SECONDS, self.watch))
                         await self._take_until_drained()
                         await self._empty()
@@ -198,9 +196,7 @@ class YardWorker(BaseWorker[BaseJobConfiguration, BaseVariables, YardResult]):
     ) -> YardResult:
         """Run a claimed run's flow, and see that Prefect has a final state for it afterwards."""
         carried = self._carried[flow_run.id]
-        carried.task = asyncio.create_task(
-            self._find_and_execute(carried), context=self._flow_context.copy()
-        )
+        carried.task = asyncio.create_task(self._find_and_execute(carried), context=self._flow_context.copy())
         if self.draining:
             carried.tell("drained")
         await asyncio.wait({carried.task})

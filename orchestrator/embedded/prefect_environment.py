@@ -63,7 +63,5 @@ def _asyncpg_url(url: str) -> str:
     """The same database by the driver that Prefect's server uses."""
     scheme, separator, rest = url.partition("://")
     if not separator or not scheme.startswith("postgres"):
-        raise ValueError(
-            "prefect_database_url: expected postgresql://…: Prefect on SQLite loses runs"
-        )
+        raise ValueError("prefect_database_url: expected postgresql://…: Prefect on SQLite loses runs")
     return f"postgresql+asyncpg://{rest}"

@@ -1,9 +1,7 @@
 """One Prefect server for the marked tests of this folder; a work pool of its own for each test."""
 
 import itertools
-import shutil
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,7 +12,6 @@ from pydantic import SecretStr
 
 from flows.deployments import Deployment, Pool, register
 from orchestrator.child_process import ChildProcess
-from orchestrator.embedded import postgres_programs
 from orchestrator.embedded.postgres import EmbeddedPostgres
 from orchestrator.settings import Settings
 from tests.flows import scripted
@@ -24,30 +21,16 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def prefect_postgres() -> Iterator[EmbeddedPostgres]:
-    """A cluster with the extension pg_trgm, which Prefect's schema needs and the wheel lacks: the
-    machine's own Postgres."""
-    folder = Path(tempfile.mkdtemp(prefix="yard-test-prefect-"))
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(postgres_programs, "WHEEL", "no_wheel")
-            with EmbeddedPostgres(folder, durable=False) as cluster:
-                yield cluster
-    finally:
-        shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="session")
 def prefect_server(
-    prefect_postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PrefectServer]:
     """A running server on a database of its own. Whoever kills it starts it again."""
     folder = tmp_path_factory.mktemp("prefect")
-    prefect_postgres.create_database("prefect")
+    postgres.create_database("prefect")
     settings = Settings(
         home=folder,
         prefect_port=free_port(),
-        prefect_database_url=SecretStr(prefect_postgres.url("prefect")),
+        prefect_database_url=SecretStr(postgres.url("prefect")),
     )
     server = PrefectServer(settings, folder)
     server.start()
@@ -72,8 +55,7 @@ async def pool(prefect: PrefectClient, monkeypatch: pytest.MonkeyPatch) -> str:
         pools=[Pool(name, limit=100, description="a test's")],
         queues=["enterprise", "free", "default"],
         deployments=[
-            Deployment(flow, f"flows.scripted.{flow}", name)
-            for flow in ("quick", "waiting", "broken")
+            Deployment(flow, f"flows.scripted.{flow}", name) for flow in ("quick", "waiting", "broken")
         ],
     )
     return name

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 import urllib.error
@@ -69,6 +70,11 @@ class PrefectServer:
             grace_seconds=0.0,
         )
 
+    def run(self, *argv: str) -> None:
+        """Run a program that ends by itself, and see that it ends well."""
+        done = subprocess.run(argv, env=self.env, cwd=PROJECT, capture_output=True, text=True, timeout=90)
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def _answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.settings.prefect_api_url()}/health", timeout=1):
@@ -91,9 +97,7 @@ def drain(worker: ChildProcess) -> int:
     return worker.wait(timeout_seconds=40)
 
 
-async def until_state(
-    client: PrefectClient, run_id: str, *names: str, seconds: float = 30.0
-) -> FlowRun:
+async def until_state(client: PrefectClient, run_id: str, *names: str, seconds: float = 30.0) -> FlowRun:
     """The run, once it is in a state of one of these names."""
     deadline = time.monotonic() + seconds
     while True:

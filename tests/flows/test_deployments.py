@@ -37,9 +37,7 @@ def test_the_yaml_for_prefects_own_command_says_the_same() -> None:
         for deployment in file.deployments
         for schedule in deployment.schedules or []
     }
-    assert schedules == {
-        d.name: (d.every, ANCHOR.isoformat(), SCHEDULE_SLUG) for d in DEPLOYMENTS if d.every
-    }
+    assert schedules == {d.name: (d.every, ANCHOR.isoformat(), SCHEDULE_SLUG) for d in DEPLOYMENTS if d.every}
 
 
 def test_the_yaml_is_written_for_the_prefect_that_is_pinned() -> None:
@@ -48,6 +46,4 @@ def test_the_yaml_is_written_for_the_prefect_that_is_pinned() -> None:
 
 
 def test_housekeeping_is_the_only_flow_on_a_schedule() -> None:
-    assert [(d.name, d.every) for d in DEPLOYMENTS if d.every] == [
-        ("housekeeping", timedelta(minutes=10))
-    ]
+    assert [(d.name, d.every) for d in DEPLOYMENTS if d.every] == [("housekeeping", timedelta(minutes=10))]

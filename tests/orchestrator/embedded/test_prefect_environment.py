@@ -15,9 +15,7 @@ NOT_SETTINGS = {
 }
 
 
-def test_the_pinned_prefect_knows_every_variable(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_the_pinned_prefect_knows_every_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment = prefect_environment(
         Settings(
             home=tmp_path,
@@ -27,18 +25,14 @@ def test_the_pinned_prefect_knows_every_variable(
     )
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    known = prefect.settings.Settings().to_environment_variables(
-        exclude_unset=True, include_aliases=True
-    )
+    known = prefect.settings.Settings().to_environment_variables(exclude_unset=True, include_aliases=True)
     assert set(environment) - NOT_SETTINGS - set(known) == set()
 
 
 def test_prefects_server_uses_the_database_by_its_own_driver() -> None:
     settings = Settings(prefect_database_url=SecretStr("postgresql://u:p@h:1/prefect"))
     environment = prefect_environment(settings)
-    assert environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] == (
-        "postgresql+asyncpg://u:p@h:1/prefect"
-    )
+    assert environment["PREFECT_SERVER_DATABASE_CONNECTION_URL"] == ("postgresql+asyncpg://u:p@h:1/prefect")
 
 
 def test_a_database_that_is_not_postgres_is_refused_without_repeating_its_password() -> None:
