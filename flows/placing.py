@@ -15,7 +15,7 @@ from flows import runs
 from flows.composition import Yard
 from flows.engine import new_api_key
 from orchestrator import clock
-from orchestrator.batches.progress import ENGINE_HISTORY_SECONDS
+from orchestrator.batches.sharing import ENGINE_HISTORY_SECONDS
 from orchestrator.engines import placement
 from orchestrator.engines import service as engines
 from orchestrator.engines.model import Engine, EngineStatus

@@ -7,8 +7,9 @@ from sqlmodel import Session
 from orchestrator import clock, ids
 from orchestrator.batches import result_files
 from orchestrator.batches.model import Batch
-from orchestrator.batches.progress import STOP_MESSAGES, BatchLease, Stop, end_demand
+from orchestrator.batches.progress import STOP_MESSAGES, BatchLease, Stop
 from orchestrator.batches.result_files import ResultFile
+from orchestrator.batches.sharing import end_demand
 from orchestrator.batches.states import BATCH, BatchStatus, BatchTrigger
 from orchestrator.jobs import service as jobs
 from orchestrator.metering.model import Usage

@@ -5,32 +5,25 @@ Every function that writes first calls `jobs.hold`, so a driver that was taken f
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import delete
-from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
-from orchestrator import clock, fairness
-from orchestrator.batches import result_files
+from orchestrator import clock
+from orchestrator.batches import result_files, sharing
 from orchestrator.batches.model import Batch, BatchSegment
 from orchestrator.batches.result_files import ResultFile
 from orchestrator.batches.segments import SegmentInfo
 from orchestrator.batches.service import request_cancel
 from orchestrator.batches.states import BATCH, FINAL, BatchStatus, BatchTrigger
 from orchestrator.engines import service as engines
-from orchestrator.engines.model import BatchDemand, Engine
-from orchestrator.engines.placement import FAILURES_MAX
 from orchestrator.jobs import service as jobs
 from orchestrator.jobs.retry import FailureReason
 from orchestrator.metering.prices import Rate, cost_micros
 from orchestrator.state_machine import transition
 
 LEASE_SECONDS = 20
-ENGINE_HISTORY_SECONDS = 600
-FILL = 1.25  # lines in flight per place in an engine: its queue is never empty, nor long
 
 
 @dataclass(frozen=True)
@@ -59,21 +52,11 @@ STOP_MESSAGES = {
 
 
 @dataclass(frozen=True)
-class Share:
-    """How many lines of this batch one engine may hold at once now."""
-
-    engine_id: str
-    url: str
-    api_key: str | None
-    slots: int
-
-
-@dataclass(frozen=True)
 class Situation:
     """What a heartbeat reads back."""
 
     stop: Stop | None
-    shares: Mapping[str, Sequence[Share]] = field(default_factory=dict)
+    shares: Mapping[str, Sequence[sharing.Share]] = field(default_factory=dict)
     waiting_for: str | None = None
     engine_words: str | None = None  # with ENGINE_FAILED: what the engine said last
 
@@ -204,7 +187,7 @@ def give_up(tx: Session, batch_id: str, *, reason: FailureReason | None) -> None
     ]
     batch.waiting_for = None
     transition(tx, batch, BATCH, BatchTrigger.GAVE_UP, actor="system", reason=reason)
-    end_demand(tx, batch_id)
+    sharing.end_demand(tx, batch_id)
 
 
 def add_usage(
@@ -249,15 +232,15 @@ def heartbeat(
     """Renew the lease, say how many lines remain per model, and read what may be in flight now."""
     jobs.heartbeat(tx, job_id=lease.job_id, token=lease.token, lease_seconds=LEASE_SECONDS)
     batch = tx.get_one(Batch, lease.batch_id)
-    _demand(tx, lease, remaining, weight=weight, priority=priority)
+    sharing.demand(tx, batch.id, remaining, weight=weight, priority=priority)
     wanted = [model for model, lines in remaining.items() if lines > 0]
     ready = engines.ready(tx, wanted)
     missing = [model for model in wanted if model not in {e.model for e in ready}]
-    words = _given_up(tx, missing)
+    words = sharing.given_up(tx, missing)
     situation = Situation(
         stop=Stop.ENGINE_FAILED if words else stop_for(batch),
-        shares=_shares(tx, lease, ready),
-        waiting_for=_waiting_for(tx, missing) if missing else None,
+        shares=sharing.shares(tx, batch.id, ready),
+        waiting_for=sharing.waiting_for(tx, missing) if missing else None,
         engine_words=words,
     )
     batch.rate = rate
@@ -269,57 +252,3 @@ def _held(tx: Session, lease: BatchLease) -> Batch:
     """The batch, locked, once the lease is known to be ours. Raises LeaseLost."""
     jobs.hold(tx, job_id=lease.job_id, token=lease.token)
     return tx.get_one(Batch, lease.batch_id, with_for_update=True)
-
-
-def _demand(
-    tx: Session, lease: BatchLease, remaining: Mapping[str, int], *, weight: float, priority: int
-) -> None:
-    moment = clock.now()
-    for model, lines in remaining.items():
-        row = {"lines": lines, "weight": weight, "priority": priority, "heartbeat_at": moment}
-        tx.execute(
-            insert(BatchDemand)
-            .values(batch_id=lease.batch_id, model=model, since=moment, **row)
-            .on_conflict_do_update(index_elements=["batch_id", "model"], set_=row)
-        )
-
-
-def end_demand(tx: Session, batch_id: str) -> None:
-    """The batch wants nothing more."""
-    tx.execute(delete(BatchDemand).where(col(BatchDemand.batch_id) == batch_id))
-
-
-def _shares(tx: Session, lease: BatchLease, ready: Sequence[Engine]) -> dict[str, list[Share]]:
-    """This batch's part of each engine: weighted max-min over every batch that wants the model."""
-    fresh = clock.now() - timedelta(seconds=engines.DEMAND_FRESH_SECONDS)
-    models = {e.model for e in ready}
-    rows = tx.exec(
-        select(BatchDemand).where(col(BatchDemand.model).in_(models), col(BatchDemand.heartbeat_at) >= fresh)
-    ).all()
-    shares: dict[str, list[Share]] = {}
-    for model in models:
-        demands = {r.batch_id: fairness.Demand(r.lines, r.weight) for r in rows if r.model == model}
-        pool = [e for e in ready if e.model == model and e.url]
-        capacities = [int(e.capacity * FILL) for e in pool]
-        division = fairness.shares(sum(capacities), demands)
-        mine = fairness.spread(division, capacities).get(lease.batch_id, [0] * len(pool))
-        shares[model] = [
-            Share(e.id, e.url or "", e.api_key, slots) for e, slots in zip(pool, mine, strict=True)
-        ]
-    return shares
-
-
-def _given_up(tx: Session, missing: Sequence[str]) -> str | None:
-    """What the engine of a model said last, if no engine for that model can be started."""
-    since = clock.now() - timedelta(seconds=ENGINE_HISTORY_SECONDS)
-    for model, failed in engines.failures(tx, missing, since=since).items():
-        if failed.count >= FAILURES_MAX:
-            return f"{model}: {failed.last_words}"
-    return None
-
-
-def _waiting_for(tx: Session, missing: Sequence[str]) -> str:
-    live = [e for e in engines.live(tx) if e.model in missing]
-    if not live:
-        return f"a GPU for {', '.join(missing)}"
-    return "; ".join(f"the engine for {e.model}, which is {e.status}" for e in live)

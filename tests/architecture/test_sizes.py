@@ -10,7 +10,9 @@ LINES_QUESTIONED = 300
 MIGRATIONS = ROOT / "orchestrator" / "database" / "migrations" / "versions"  # written by a program
 
 # Files above LINES_QUESTIONED that were questioned, and why each is better whole.
-BETTER_WHOLE: dict[str, str] = {}
+BETTER_WHOLE = {
+    "orchestrator/storage/s3.py": "the one file that knows S3, its multipart uploads included",
+}
 
 
 def test_no_file_is_too_long():

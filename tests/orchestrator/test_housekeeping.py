@@ -1,6 +1,5 @@
 """Housekeeping on a real database and a real store: what goes, what stays, and twice does no harm."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -17,8 +16,8 @@ from tests.factories import make_batch, make_file, make_upload
 
 
 @pytest.fixture
-def past() -> Iterator[timedelta]:
-    yield timedelta(days=3)
+def past() -> timedelta:
+    return timedelta(days=3)
 
 
 async def test_an_expired_file_loses_its_bytes_and_keeps_its_row(

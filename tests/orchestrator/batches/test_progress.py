@@ -6,7 +6,7 @@ import pytest
 from sqlmodel import Session, select
 
 from orchestrator import clock
-from orchestrator.batches import finalize, progress
+from orchestrator.batches import finalize, progress, sharing
 from orchestrator.batches.model import Batch, BatchSegment
 from orchestrator.batches.progress import BatchLease, Stop
 from orchestrator.batches.result_files import ResultFile
@@ -134,7 +134,7 @@ def test_a_batch_alone_gets_the_whole_engine_back(database: Database) -> None:
         first, second = running(tx), running(tx)
         make_engine(tx, status=EngineStatus.READY, url="http://127.0.0.1:1", capacity=8)
         beat(tx, second, 100)
-        progress.end_demand(tx, second.batch_id)
+        sharing.end_demand(tx, second.batch_id)
         assert beat(tx, first, 100).shares[MODEL][0].slots == 10
 
 
