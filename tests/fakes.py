@@ -26,9 +26,7 @@ def completion(text: str, **usage: Any) -> dict[str, Any]:
     }
 
 
-async def echo(
-    engine: "ScriptedEngine", request: web.Request, body: dict[str, Any]
-) -> web.Response:
+async def echo(engine: "ScriptedEngine", request: web.Request, body: dict[str, Any]) -> web.Response:
     """Say what the user said."""
     return web.json_response(completion(body["messages"][-1]["content"]))
 
@@ -51,11 +49,10 @@ class ScriptedEngine:
         """Listen on a port of its own."""
         app = web.Application(client_max_size=2**26)
         app.router.add_get("/health", self._health)
+        app.router.add_get("/v1/models", self._health)  # where a yard looks for a remote engine
         app.router.add_post("/{path:.*}", self._answer)
         self.server = TestServer(app)
-        await (
-            self.server.start_server()
-        )  # whose handlers are cancelled with their clients, as vLLM's
+        await self.server.start_server()  # whose handlers are cancelled with their clients, as vLLM's
 
     async def die(self) -> None:
         """Cut every connection and refuse new ones, as a killed process does."""

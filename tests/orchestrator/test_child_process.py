@@ -120,9 +120,7 @@ def test_kill_9_of_the_spawner_ends_every_descendant(
 def test_kill_9_of_the_spawner_is_seen_though_its_fork_holds_the_pipe(
     log: Path, family: Callable[[], list[int]]
 ) -> None:
-    forking = SPAWNER.replace(
-        "print(child.pid", "import os; os.fork() or time.sleep(60); print(child.pid"
-    )
+    forking = SPAWNER.replace("print(child.pid", "import os; os.fork() or time.sleep(60); print(child.pid")
     spawner = subprocess.Popen(
         [sys.executable, "-c", forking, str(log), sys.executable, "-c", FAMILY],
         stdout=subprocess.DEVNULL,

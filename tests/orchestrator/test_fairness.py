@@ -15,9 +15,7 @@ SLOTS = st.integers(0, 100)
 
 
 @given(SLOTS, DEMANDS)
-def test_slots_are_all_given_as_long_as_somebody_wants_them(
-    slots: int, demands: dict[str, Demand]
-) -> None:
+def test_slots_are_all_given_as_long_as_somebody_wants_them(slots: int, demands: dict[str, Demand]) -> None:
     given_ = shares(slots, demands)
     assert given_.keys() == demands.keys()
     assert sum(given_.values()) == min(slots, sum(demand.lines for demand in demands.values()))
@@ -25,9 +23,7 @@ def test_slots_are_all_given_as_long_as_somebody_wants_them(
 
 
 @given(SLOTS, DEMANDS)
-def test_nobody_starves_while_there_are_slots_for_all(
-    slots: int, demands: dict[str, Demand]
-) -> None:
+def test_nobody_starves_while_there_are_slots_for_all(slots: int, demands: dict[str, Demand]) -> None:
     wanting = [name for name in demands if demands[name].lines]
     given_ = shares(slots, demands)
     assert sum(given_[name] > 0 for name in wanting) == min(slots, len(wanting))

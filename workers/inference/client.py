@@ -90,9 +90,7 @@ class EngineClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept"),
             headers={"Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(
-                total=self._line_seconds_max, sock_connect=CONNECT_SECONDS_MAX
-            ),
+            timeout=aiohttp.ClientTimeout(total=self._line_seconds_max, sock_connect=CONNECT_SECONDS_MAX),
         )
         return self
 

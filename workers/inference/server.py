@@ -24,9 +24,7 @@ CPU_CACHE_GIB = 2  # for keys and values, where there is no GPU memory to measur
 LAST_WORDS_CHARACTERS_MAX = 600
 
 _NOT_FOR_ENGINES = ("YARD_", "PREFECT_", "PYTHON", "VIRTUAL_ENV", "VLLM_API_KEY")
-_REQUESTS = re.compile(
-    r"^vllm:num_requests_(?:running|waiting)(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE
-)
+_REQUESTS = re.compile(r"^vllm:num_requests_(?:running|waiting)(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
 _LOG_PREFIX = re.compile(r"^(?:\([^)]*\) ?)?(?:[A-Z]+ \d\d-\d\d [\d:]+ \[[^\]]*\] ?)?")
 _EXCEPTION = re.compile(r"^(?:[\w.]+(?:Error|Exception|Exit)|[\w.]+: error)(?::|$)")
 _NOISE = ("Engine core initialization failed", "CancelledError", "SystemExit")
@@ -65,8 +63,7 @@ class EngineSpec:
         argv += ["--host", self.host, "--port", str(port)]
         argv += ["--max-model-len", str(self.context_length)]
         argv += ["--max-num-seqs", str(self.max_num_seqs)]
-        argv += ["--enable-prefix-caching", "--enable-prompt-tokens-details"]
-        argv += ["--disable-uvicorn-access-log"]
+        argv += ["--enable-prompt-tokens-details", "--disable-uvicorn-access-log"]
         if not self.cuda:
             argv += ["--enforce-eager"]
         return argv + list(self.flags)
@@ -74,9 +71,7 @@ class EngineSpec:
     def child_environment(self) -> dict[str, str]:
         """What the server finds in its environment."""
         inherited = {
-            name: value
-            for name, value in self.environment.items()
-            if not name.startswith(_NOT_FOR_ENGINES)
+            name: value for name, value in self.environment.items() if not name.startswith(_NOT_FOR_ENGINES)
         }
         ours = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
         if self.api_key is not None:
@@ -146,9 +141,7 @@ class EngineServer:
         if self._child is None:
             return "it was never started"
         code = self._child.poll()
-        ending = (
-            f" (ended by {signal.Signals(-code).name})" if code is not None and code < 0 else ""
-        )
+        ending = f" (ended by {signal.Signals(-code).name})" if code is not None and code < 0 else ""
         return telling(self._child.tail()) + ending
 
     async def _get(self, path: str) -> tuple[int, str]:

@@ -150,9 +150,7 @@ async def test_answers_wait_while_the_store_is_far_behind(monkeypatch: pytest.Mo
         await running
 
 
-async def test_results_come_in_input_order_and_the_first_adopted_wins(
-    shelf: Shelf, tmp_path: Path
-) -> None:
+async def test_results_come_in_input_order_and_the_first_adopted_wins(shelf: Shelf, tmp_path: Path) -> None:
     await shelve(shelf, b'4\toutput\t{"n":4}\n', b'1\toutput\t{"n":1}\n')
     await shelve(shelf, b'2\terror\t{"n":2}\n', b'4\terror\t{"n":"again"}\n', failed=2)
     output, error = await merged(shelf, 6, tmp_path, unwanted=[5])
@@ -171,9 +169,7 @@ async def test_a_line_that_never_ran_says_why(shelf: Shelf, tmp_path: Path) -> N
     }
 
 
-async def test_a_batch_without_lines_of_a_kind_has_no_bytes_of_it(
-    shelf: Shelf, tmp_path: Path
-) -> None:
+async def test_a_batch_without_lines_of_a_kind_has_no_bytes_of_it(shelf: Shelf, tmp_path: Path) -> None:
     await shelve(shelf, b"1\toutput\t{}\n")
     assert await merged(shelf, 1, tmp_path) == (["{}"], [])
 

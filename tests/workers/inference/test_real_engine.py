@@ -73,7 +73,7 @@ async def test_a_batch_is_answered_by_the_model_and_counted_by_the_engine(
 
 
 async def test_the_engine_says_how_much_of_a_prompt_it_had_cached(engine_target: Target) -> None:
-    body = json.dumps(ask("Reverse the words: " + "one two three four five six " * 8)["body"])
+    body = json.dumps(ask("Reverse the words: " + "one two three four five six " * 60)["body"])
     async with EngineClient() as client:
         for _ in range(2):
             outcome = await client.post(engine_target, CHAT, body.encode(), "req_1")
@@ -107,9 +107,7 @@ async def test_a_cancelled_request_is_dropped_by_the_engine(
             await asyncio.sleep(0.01)
 
 
-async def test_an_engine_that_cannot_start_says_why(
-    engine_spec: EngineSpec, tmp_path: Path
-) -> None:
+async def test_an_engine_that_cannot_start_says_why(engine_spec: EngineSpec, tmp_path: Path) -> None:
     server = EngineServer(replace(engine_spec, flags=["--dtype", "no"], log=tmp_path / "log"))
     await server.start()
     try:
