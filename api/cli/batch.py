@@ -90,9 +90,7 @@ def get_batch(batch_id: BatchId, json: Json = False) -> None:
 
 
 @app.command("list")
-def list_batches(
-    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 20, json: Json = False
-) -> None:
+def list_batches(limit: Annotated[int, typer.Option(min=1, max=10_000)] = 20, json: Json = False) -> None:
     """List batches, newest first."""
     with connect() as yard:
         batches = yard.items("/batches", limit=limit)
@@ -178,8 +176,7 @@ def show(batch: Document) -> None:
             ("waiting for", progress["waiting_for"]),
             (
                 "lines",
-                f"{counts['completed']:,} completed, {counts['failed']:,} failed"
-                f" of {counts['total']:,}",
+                f"{counts['completed']:,} completed, {counts['failed']:,} failed of {counts['total']:,}",
             ),
             (
                 "tokens",
@@ -217,9 +214,7 @@ def _watch_to_the_end(yard: Client, batch_id: str, *, output: Path | None, json:
     try:
         batch = watch(yard, batch_id)
     except KeyboardInterrupt:
-        render.err.print(
-            f"\nThe batch goes on. Watch it again: yard batch watch {batch_id}", soft_wrap=True
-        )
+        render.err.print(f"\nThe batch goes on. Watch it again: yard batch watch {batch_id}", soft_wrap=True)
         raise typer.Exit(Exit.INTERRUPTED) from None
     if output is not None:
         _fetch(yard, batch, output)

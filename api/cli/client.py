@@ -88,9 +88,7 @@ class Client:
     def download(self, path: str, **query: Any) -> Iterator[bytes]:
         """The bytes behind `path`, in pieces. Raises Refused, Unreachable."""
         try:
-            with self._http.stream(
-                "GET", path, params=_given(query), follow_redirects=True
-            ) as answer:
+            with self._http.stream("GET", path, params=_given(query), follow_redirects=True) as answer:
                 if answer.is_error:
                     answer.read()
                     raise _refusal(answer)

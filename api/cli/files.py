@@ -21,9 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Upload, look at and fetch files.")
 
 FileId = Annotated[str, typer.Argument(metavar="FILE_ID", help="for example file-8k2m…")]
 Json = Annotated[bool, typer.Option("--json", help="The API's own answer, for scripts.")]
-Readable = Annotated[
-    Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True)
-]
+Readable = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True)]
 
 
 @app.command("list")

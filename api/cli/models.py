@@ -27,9 +27,7 @@ def list_models(json: Json = False) -> None:
 
 
 @app.command("show")
-def show_model(
-    model_id: Annotated[str, typer.Argument(metavar="MODEL")], json: Json = False
-) -> None:
+def show_model(model_id: Annotated[str, typer.Argument(metavar="MODEL")], json: Json = False) -> None:
     """Show one model: its context, endpoints and prices.
 
     ```

@@ -9,10 +9,9 @@ from api.cli import render
 from api.cli.exits import Exit
 from api.cli.status import LiveStatus, PlainStatus
 from orchestrator.embedded.lock import AlreadyUp
-from orchestrator.embedded.parts import GpuPythonMissing
+from orchestrator.embedded.parts import CannotStart
 from orchestrator.embedded.postgres import EmbeddedPostgresError
 from orchestrator.embedded.supervisor import PartFailed
-from orchestrator.embedded.up import CannotStart
 from orchestrator.embedded.up import up as run
 from orchestrator.settings import Settings
 
@@ -42,6 +41,6 @@ def up() -> None:
     try:
         with status:
             run(Settings(), until=until, changed=status.changed, ready=status.ready)
-    except (AlreadyUp, CannotStart, EmbeddedPostgresError, GpuPythonMissing, PartFailed) as error:
+    except (AlreadyUp, CannotStart, EmbeddedPostgresError, PartFailed) as error:
         render.trouble(error)
         raise typer.Exit(Exit.FAILED) from None

@@ -65,21 +65,22 @@ def outcome(batch: Document) -> Exit:
 
 
 class _PlainLines:
-    """One line at each change of status, and every few seconds between."""
+    """A line at each change of status, every few seconds while lines flow, never one twice."""
 
     def __init__(self) -> None:
+        self._status = ""
         self._said = ""
         self._next_at = 0.0
 
     def show(self, batch: Document) -> None:
-        if batch["status"] == self._said and time.monotonic() < self._next_at:
-            return
-        self._said = batch["status"]
-        self._next_at = time.monotonic() + PLAIN_LINE_SECONDS
         progress = batch["progress"]
         done = f"{progress['lines_done']}/{progress['lines_total']} lines"
         words = ", ".join(filter(None, (batch["status"], done, pace(batch))))
-        render.err.print(words, markup=False, soft_wrap=True)
+        due = batch["status"] != self._status or time.monotonic() > self._next_at
+        if due and words != self._said:
+            self._status, self._said = batch["status"], words
+            self._next_at = time.monotonic() + PLAIN_LINE_SECONDS
+            render.err.print(words, markup=False, soft_wrap=True)
 
 
 def _until_ended(yard: Client, batch_id: str, show: Callable[[Document], None]) -> Document:

@@ -39,9 +39,7 @@ class DemoLine:
 
     def to_json(self) -> str:
         """The line as it stands in the file."""
-        return json.dumps(
-            {"custom_id": self.custom_id, "method": "POST", "url": ENDPOINT, "body": self.body}
-        )
+        return json.dumps({"custom_id": self.custom_id, "method": "POST", "url": ENDPOINT, "body": self.body})
 
 
 def demo_lines(*, good: int, bad: int, seed: int = 7) -> list[DemoLine]:

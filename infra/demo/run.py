@@ -28,7 +28,7 @@ from infra.demo.lines import ENDPOINT, DemoLine, demo_lines
 from orchestrator.settings import S3Settings, Settings
 from orchestrator.storage.open import open_store
 
-GOOD_LINES, BAD_LINES = 348, 12
+GOOD_LINES, BAD_LINES = 988, 12
 BATCH_SECONDS_MAX = 900.0
 POLL_SECONDS = 0.5
 PLAIN_LINE_SECONDS = 5.0
@@ -137,17 +137,20 @@ def _shown_progress() -> Iterator[Any]:
 
 
 class _PlainLines:
-    """One line for each status, and one every few seconds between."""
+    """A line for each status, every few seconds while lines flow, never one twice."""
 
     def __init__(self) -> None:
         self._status = ""
+        self._said = ""
         self._next_at = 0.0
 
     def show(self, batch: Batch) -> None:
-        if batch.status != self._status or time.monotonic() > self._next_at:
-            self._status, self._next_at = batch.status, time.monotonic() + PLAIN_LINE_SECONDS
-            done = _extra(batch, "progress")["lines_done"]
-            console.print(f"{batch.status}: {done} lines {_pace(batch)}", soft_wrap=True)
+        words = f"{batch.status}: {_extra(batch, 'progress')['lines_done']} lines {_pace(batch)}"
+        due = batch.status != self._status or time.monotonic() > self._next_at
+        if due and words != self._said:
+            self._status, self._said = batch.status, words
+            self._next_at = time.monotonic() + PLAIN_LINE_SECONDS
+            console.print(words, soft_wrap=True)
 
 
 def _pace(batch: Batch) -> str:
@@ -185,8 +188,7 @@ def _show(lines: Sequence[DemoLine], batch: Batch, results: checks.Results, seen
         "",
         f"lines     {results.completed} completed, {results.failed} failed of {results.total}",
         f"answers   {right} of {GOOD_LINES} right",
-        f"tokens    {usage['input_tokens']:,} in ({cached:,} from cache),"
-        f" {usage['output_tokens']:,} out",
+        f"tokens    {usage['input_tokens']:,} in ({cached:,} from cache), {usage['output_tokens']:,} out",
         f"cost      ${cost['amount_micros'] / 1e6:.6f}",
         f"live      {seen} results could be read while it ran",
         f"Prefect   {_extra(batch, 'flow_run_url')}",

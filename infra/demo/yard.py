@@ -1,4 +1,4 @@
-"""A yard of the demo's own: `yard up` as a child, on free ports, gone when the block ends."""
+"""A yard of the demo's own: `yard up` as a child, gone when the block ends."""
 
 import json
 import socket
@@ -36,9 +36,7 @@ class RunningYard:
 
 
 @contextmanager
-def running(
-    settings: Settings, *, store: Mapping[str, str], console: Console
-) -> Iterator[RunningYard]:
+def running(settings: Settings, *, store: Mapping[str, str], console: Console) -> Iterator[RunningYard]:
     """Start a yard on the home of `settings`, say how its parts are doing, stop it at the end.
 
     `store` are the variables that say where the bytes go; none for the home. Raises YardFailed.
@@ -49,7 +47,7 @@ def running(
             f"A yard is up on {home} already: {holder}. The demo starts one of its own: end that"
             " one, or give the demo another home with YARD_HOME=/some/folder."
         )
-    api_port, prefect_port = _free_ports(settings)
+    api_port = _port(settings, "api_port")
     yard = ChildProcess.spawn(
         [sys.executable, "-m", "api.cli", "up"],
         env={
@@ -57,7 +55,7 @@ def running(
             **store,
             "YARD_HOME": str(home),
             "YARD_API_PORT": str(api_port),
-            "YARD_PREFECT_PORT": str(prefect_port),
+            "YARD_PREFECT_PORT": str(_port(settings, "prefect_port")),
         },
         log=_fresh(home / "logs" / "yard.log"),
         cwd=PROJECT,
@@ -89,15 +87,19 @@ def _wait_ready(yard: ChildProcess, console: Console) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-def _free_ports(settings: Settings) -> tuple[int, int]:
-    """The ports that the settings name, otherwise two that nobody has."""
-    named = settings.model_fields_set
-    with socket.socket() as one, socket.socket() as other:
-        for probe in (one, other):
+def _port(settings: Settings, name: str) -> int:
+    """The port that the settings name; a usual one that is taken gives way to one that is free."""
+    port: int = getattr(settings, name)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            if name in settings.model_fields_set:
+                return port  # asked for by name: `yard up` says who is in the way
             probe.bind(("127.0.0.1", 0))
-        api_port = settings.api_port if "api_port" in named else one.getsockname()[1]
-        prefect_port = settings.prefect_port if "prefect_port" in named else other.getsockname()[1]
-        return api_port, prefect_port
+        free: int = probe.getsockname()[1]
+        return free
 
 
 def _fresh(log: Path) -> Path:

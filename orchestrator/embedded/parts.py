@@ -2,15 +2,17 @@
 
     postgres                          a private cluster, unless the databases are given
     schema                            migrations, and the first organizations with their keys (once)
-    prefect         smoke-model       the Prefect server; a model to try things with (once)
+    prefect                           its server
     deployments                       pools, queues and flows told to Prefect (once)
     dispatcher  worker-cpu  worker-gpu  api
+    smoke-model                       a model to try things with (once), while those start
 
 Each hears of the others by its environment alone, as it would in containers.
 """
 
 import socket
 import sys
+import tomllib
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -28,33 +30,33 @@ from orchestrator.embedded.postgres import (
 )
 from orchestrator.embedded.prefect_environment import prefect_environment
 from orchestrator.embedded.supervisor import Part
-from orchestrator.models.registry import Registry
+from orchestrator.models import smoke
 from orchestrator.settings import PROJECT, Settings, inherited_environment
 
-SMOKE_MODEL = "yard-smoke"
 ANSWER_SECONDS_MAX = 2.0
 SMOKE_MODEL_SECONDS_MAX = 900.0  # one minute on a free core
 PREFECT_SECONDS_MAX = 180.0  # its own migrations, on a busy machine
 DRAIN_SECONDS = 20.0  # a worker gives its work back, and its engines end
 
 
-class GpuPythonMissing(Exception):
-    """The gpu environment is not where the settings say."""
+class CannotStart(Exception):
+    """Something must be put right before a yard can start here; the message says what, and how."""
 
 
 def stages(settings: Settings, postgres: EmbeddedPostgres | None) -> list[list[Part]]:
-    """Every part, in the order of starting. Raises GpuPythonMissing."""
+    """Every part, in the order of starting. Raises CannotStart."""
     env = _environment(settings)
     return [
         [] if postgres is None else [_postgres(postgres)],
         [_python("schema", "orchestrator.embedded.first_start", env=env, once=True)],
-        [_prefect(settings, env), *_smoke_model(settings, env)],
+        [_prefect(settings, env)],
         [_python("deployments", "flows.deployments", env=env, once=True)],
         [
             _python("dispatcher", "flows.dispatcher", env=env),
             _worker(settings, env, "cpu"),
             _worker(settings, env, "gpu"),
             _api(settings, env),
+            *_smoke_model(settings, env),
         ],
     ]
 
@@ -104,9 +106,7 @@ def _postgres(postgres: EmbeddedPostgres) -> Part:
 
 def _python(name: str, module: str, *arguments: str, env: Mapping[str, str], **how: Any) -> Part:
     """A module of ours. Started beside our packages, so that no other `api` can shadow them."""
-    return Part(
-        name=name, argv=[sys.executable, "-m", module, *arguments], env=env, cwd=PROJECT, **how
-    )
+    return Part(name=name, argv=[sys.executable, "-m", module, *arguments], env=env, cwd=PROJECT, **how)
 
 
 def _prefect(settings: Settings, env: Mapping[str, str]) -> Part:
@@ -120,20 +120,20 @@ def _prefect(settings: Settings, env: Mapping[str, str]) -> Part:
 
 
 def _smoke_model(settings: Settings, env: Mapping[str, str]) -> list[Part]:
-    """The maker of the smoke model, unless it is there or models.toml does without it."""
-    spec = Registry.load(settings.models_file, home=settings.absolute_home()).get("yard-smoke")
-    if spec is None or Path(spec.source).exists():
+    """The maker of the smoke model, unless it is there or the yard's models do without it."""
+    folder = smoke.folder(settings.absolute_home())
+    if folder.exists() or not _lists_smoke_model(settings.models_file):
         return []
     python = settings.gpu_interpreter()
     if not python.exists():
-        raise GpuPythonMissing(
+        raise CannotStart(
             f"The gpu environment's Python is not at {python}. Make the environment with"
             " `make setup`, or say where it is: YARD_GPU_PYTHON=/path/to/bin/python"
         )
     return [
         Part(
             name="smoke-model",
-            argv=[str(python), "-m", "workers.training.smoke_model", spec.source],
+            argv=[str(python), "-m", "workers.training.smoke_model", str(folder)],
             env=env,
             cwd=PROJECT,
             once=True,
@@ -142,11 +142,20 @@ def _smoke_model(settings: Settings, env: Mapping[str, str]) -> list[Part]:
     ]
 
 
+def _lists_smoke_model(models_file: Path | None) -> bool:
+    """Whether a model of the file has our source; the one that ships with the yard does."""
+    if models_file is None:
+        return True
+    try:
+        models = tomllib.loads(models_file.read_text())["models"].values()
+        return any(model.get("source") == smoke.SOURCE for model in models)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise CannotStart(f"YARD_MODELS_FILE={models_file} cannot be read: {error!r}") from None
+
+
 def _api(settings: Settings, env: Mapping[str, str]) -> Part:
     """Ready when a batch sent now would run: it asks after all the others."""
-    return _python(
-        *("api", "api"), env=env, ready=lambda _: _answers(f"{settings.api_url()}/health/ready")
-    )
+    return _python(*("api", "api"), env=env, ready=lambda _: _answers(f"{settings.api_url()}/health/ready"))
 
 
 def _worker(settings: Settings, env: Mapping[str, str], pool: str) -> Part:
@@ -155,8 +164,7 @@ def _worker(settings: Settings, env: Mapping[str, str], pool: str) -> Part:
 
     def beats(started_at: datetime) -> bool:
         return any(
-            worker["name"] == name
-            and datetime.fromisoformat(worker["last_heartbeat_time"]) > started_at
+            worker["name"] == name and datetime.fromisoformat(worker["last_heartbeat_time"]) > started_at
             for worker in _prefect_workers(settings, pool)
         )
 
