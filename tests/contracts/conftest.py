@@ -3,17 +3,24 @@
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api.app import create_app
 from infra import s3_server
 from infra.ceph.rgw import Rgw
+from orchestrator.database.migrate import migrate
+from orchestrator.database.session import Database
+from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.organizations import service as organizations
 from orchestrator.settings import S3Settings, Settings
 from orchestrator.storage.open import open_store
 from orchestrator.storage.store import ObjectStore
+from tests.serving import serving
 
 
 class S3TestSettings(BaseSettings):
@@ -74,3 +81,37 @@ def _reach(url: str, access_key_id: str, secret_access_key: SecretStr) -> S3Sett
         access_key_id=access_key_id,
         secret_access_key=secret_access_key,
     )
+
+
+@dataclass(frozen=True)
+class ServedYard:
+    """The API behind a real server, and a key of an organization of its own for one test."""
+
+    url: str
+    key: str
+    database: Database
+
+
+@pytest.fixture(scope="session")
+def served(
+    postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Database]]:
+    """The whole API over a database and a store of its own."""
+    postgres.create_database("test_sdks")
+    migrate(postgres.url("test_sdks"))
+    database = Database(postgres.url("test_sdks"))
+    settings = Settings(home=tmp_path_factory.mktemp("yard"), database_url=SecretStr(database.url))
+    with serving(create_app(settings)) as port:
+        yield f"http://127.0.0.1:{port}", database
+    database.close()
+
+
+@pytest.fixture
+def yard(served: tuple[str, Database]) -> ServedYard:
+    """A developer's key to the served API."""
+    url, database = served
+    with database.transaction() as tx:
+        organization = organizations.create(tx, name="SDK", tier="developer")
+        project = organizations.project_of(tx, organization.id, None)
+        _, key = organizations.create_key(tx, project_id=project.id, name="sdk")
+    return ServedYard(url, key, database)
