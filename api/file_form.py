@@ -46,17 +46,13 @@ async def receive(
             form.fields[part.name] = await part.text()
             form.purpose()  # an unknown one is refused before the file is read
         else:
-            raise Invalid(
-                f"Unknown parameter: '{part.name}'.", code="unknown_parameter", param=part.name
-            )
+            raise Invalid(f"Unknown parameter: '{part.name}'.", code="unknown_parameter", param=part.name)
     return _received(form)
 
 
 def batch_validator(tier: Tier) -> FileValidator:
     """What looks at a batch file's bytes while they pass."""
-    return FileValidator(
-        LineLimits(lines_max=tier.batch_lines_max, line_bytes_max=tier.line_bytes_max)
-    )
+    return FileValidator(LineLimits(lines_max=tier.batch_lines_max, line_bytes_max=tier.line_bytes_max))
 
 
 @dataclass
@@ -137,6 +133,4 @@ def _expires_after(fields: dict[str, str]) -> int | None:
 
 
 def _missing(name: str) -> Invalid:
-    return Invalid(
-        f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name
-    )
+    return Invalid(f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)

@@ -137,9 +137,7 @@ class _Body:
         while not self._events:
             chunk = await anext(self._stream, b"")
             if not chunk:
-                raise Invalid(
-                    "The upload ended early: its closing boundary never came. Send it again."
-                )
+                raise Invalid("The upload ended early: its closing boundary never came. Send it again.")
             self._read += len(chunk)
             self._check_size(self._read - ENVELOPE_BYTES_MAX)
             try:

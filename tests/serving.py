@@ -14,9 +14,7 @@ START_SECONDS = 10.0
 @contextmanager
 def serving(app: FastAPI) -> Iterator[int]:
     """Serve `app` on 127.0.0.1 as `python -m api` does, and give the port."""
-    config = uvicorn.Config(
-        app, port=0, http="httptools", access_log=False, log_level="warning", ws="none"
-    )
+    config = uvicorn.Config(app, port=0, http="httptools", access_log=False, log_level="warning", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="api")
     thread.start()

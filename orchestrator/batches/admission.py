@@ -63,8 +63,7 @@ def check_parameters(new: NewBatch, rules: Rules) -> None:
     metadata = new.metadata or {}
     if len(metadata) > METADATA_PAIRS_MAX:
         raise Invalid(
-            f"Invalid 'metadata': expected at most {METADATA_PAIRS_MAX} pairs, "
-            f"found {len(metadata)}.",
+            f"Invalid 'metadata': expected at most {METADATA_PAIRS_MAX} pairs, found {len(metadata)}.",
             param="metadata",
         )
     for key, value in metadata.items():
@@ -86,14 +85,10 @@ def check_limits(tx: Session, file: File, *, lines: int, rules: Rules) -> None:
     now = clock.now()
     used = standing(tx, organization_id=file.organization_id, now=now)
     checks.require(checks.concurrent_batches(tiers, tier, used=used.live_batches))
-    checks.require(
-        checks.lines_per_day(tiers, tier, used=used.lines_today, requested=lines, now=now)
-    )
+    checks.require(checks.lines_per_day(tiers, tier, used=used.lines_today, requested=lines, now=now))
     for model, tokens in queued_tokens(file, lines=lines).items():
         queued = used.queued_tokens.get(model, 0)
-        checks.require(
-            checks.queued_tokens(tiers, tier, model=model, used=queued, requested=tokens)
-        )
+        checks.require(checks.queued_tokens(tiers, tier, model=model, used=queued, requested=tokens))
 
 
 def _check_length(what: str, text: str, most: int, *, of: str) -> None:

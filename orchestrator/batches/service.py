@@ -96,9 +96,7 @@ def get(tx: Session, *, organization_id: str, batch_id: str, lock: bool = False)
     return batch
 
 
-def list_page(
-    tx: Session, request: pages.PageRequest, *, organization_id: str
-) -> pages.Page[Batch]:
+def list_page(tx: Session, request: pages.PageRequest, *, organization_id: str) -> pages.Page[Batch]:
     """One page of the organization's batches. Raises Invalid for an unknown cursor."""
     return pages.fetch(tx, Batch, request, organization_id=organization_id)
 
@@ -157,9 +155,7 @@ def _hold_organization(tx: Session, principal: Principal) -> Organization:
     return tx.get_one(Organization, principal.organization_id, with_for_update={"key_share": True})
 
 
-def _earlier(
-    tx: Session, principal: Principal, new: NewBatch, idempotency_key: str | None
-) -> Batch | None:
+def _earlier(tx: Session, principal: Principal, new: NewBatch, idempotency_key: str | None) -> Batch | None:
     """The batch that an earlier call with this key has made. Raises Conflict for other
     parameters."""
     if idempotency_key is None:
@@ -181,9 +177,7 @@ def _earlier(
 def _input_file(tx: Session, principal: Principal, new: NewBatch) -> File:
     """The input file, locked against deletion until the batch is there."""
     try:
-        file = files.get(
-            tx, organization_id=principal.organization_id, file_id=new.input_file_id, lock=True
-        )
+        file = files.get(tx, organization_id=principal.organization_id, file_id=new.input_file_id, lock=True)
     except NotFound:
         known = f"Batch {new.retry_of} cannot be retried: its " if new.retry_of else "The "
         raise Invalid(
@@ -205,9 +199,7 @@ def _unfinished_lines(old: Batch) -> int:
         raise Conflict(f"Cannot retry a batch with status '{old.status}': it has not ended.")
     lines = old.request_total - (old.request_completed if old.output_file_id else 0)
     if lines <= 0:
-        refused = (
-            "every line succeeded." if old.request_total else "its file was refused as a whole."
-        )
+        refused = "every line succeeded." if old.request_total else "its file was refused as a whole."
         raise Invalid(f"Batch {old.id} has no lines to retry: {refused}")
     return lines
 

@@ -131,9 +131,7 @@ def base_name(filename: str) -> str:
 def check_name(filename: str, purpose: Purpose) -> None:
     """Raise Invalid where a batch file is not called `….jsonl`."""
     if purpose is Purpose.BATCH and not is_lines(filename):
-        raise Invalid(
-            "Invalid file format for Batch API. Must be .jsonl", code="invalid_file_format"
-        )
+        raise Invalid("Invalid file format for Batch API. Must be .jsonl", code="invalid_file_format")
 
 
 def is_lines(filename: str) -> bool:

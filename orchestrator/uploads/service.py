@@ -67,9 +67,7 @@ def require_pending(upload: Upload) -> None:
     if status is UploadStatus.PENDING and upload.expires_at <= clock.now():
         status = UploadStatus.EXPIRED
     if status is not UploadStatus.PENDING:
-        raise Conflict(
-            f"Upload {upload.id} has status '{status}'; only a pending one can be changed."
-        )
+        raise Conflict(f"Upload {upload.id} has status '{status}'; only a pending one can be changed.")
 
 
 def add_part(
