@@ -23,9 +23,7 @@ class ChildProcess:
     Every method may be called from any thread; those that wait say so.
     """
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], pid: int, log: Path, first_signal: int
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], pid: int, log: Path, first_signal: int) -> None:
         self._process = process
         self._log = log
         self._first_signal = first_signal
@@ -67,6 +65,7 @@ class ChildProcess:
                     [sys.executable, "-I", "-S", lifeline.__file__, options.to_json(), *argv],
                     env=dict(env),
                     stdin=subprocess.PIPE,
+                    bufsize=0,
                     stdout=output,
                     stderr=output,
                     pass_fds=[report_fd],
@@ -90,9 +89,7 @@ class ChildProcess:
         try:
             code = self._process.wait(timeout_seconds)
         except subprocess.TimeoutExpired as expired:
-            raise TimeoutError(
-                f"Process {self.pid} still runs after {expired.timeout} s."
-            ) from None
+            raise TimeoutError(f"Process {self.pid} still runs after {expired.timeout} s.") from None
         self._ended(code)
         return code
 
@@ -123,7 +120,7 @@ class ChildProcess:
     def _order(self, number: int, grace_seconds: float) -> None:
         assert self._process.stdin is not None
         try:
-            os.write(self._process.stdin.fileno(), b"%d %f\n" % (number, grace_seconds))
+            self._process.stdin.write(b"%d %f\n" % (number, grace_seconds))
         except (BrokenPipeError, ValueError):
             pass  # it has ended; ValueError: and its pipe was closed
 

@@ -128,7 +128,7 @@ def test_kill_9_of_the_spawner_is_seen_though_its_fork_holds_the_pipe(
     )
     pids = family()
     spawner.kill()
-    spawner.wait()
+    spawner.wait(DEADLINE_SECONDS)
     try:
         until(lambda: not any(alive(pid) for pid in pids), "the family's end")
     finally:
@@ -180,6 +180,7 @@ def test_root_can_start_a_child_as_somebody_else(log: Path) -> None:
 def test_a_killed_lifeline_takes_a_child_of_another_user_along(log: Path) -> None:
     child = ChildProcess.spawn(["sleep", "600"], env=ENV, log=log, user=ANOTHER_USER)
     os.kill(_parent(child.pid), signal.SIGKILL)
+    assert child.wait(DEADLINE_SECONDS) == -signal.SIGKILL
     until(lambda: not alive(child.pid), "the child's end")
 
 
