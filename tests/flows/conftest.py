@@ -55,7 +55,8 @@ async def pool(prefect: PrefectClient, monkeypatch: pytest.MonkeyPatch) -> str:
         pools=[Pool(name, limit=100, description="a test's")],
         queues=["enterprise", "free", "default"],
         deployments=[
-            Deployment(flow, f"flows.scripted.{flow}", name) for flow in ("quick", "waiting", "broken")
+            Deployment(flow, f"flows.scripted.{flow}", name)
+            for flow in ("quick", "waiting", "stubborn", "broken")
         ],
     )
     return name

@@ -41,6 +41,16 @@ async def waiting(diary: str, seconds: float = 600.0) -> State[None]:
     return Cancelled(message=f"told that it is {stop.reason}")
 
 
+@flow(name="stubborn", persist_result=False)
+async def stubborn(diary: str) -> None:
+    """Write down what it is told, and go on."""
+    stop = current_stop()
+    _write(diary, "began")
+    await stop.event.wait()
+    _write(diary, str(stop.reason))
+    await asyncio.sleep(600)
+
+
 @flow(name="broken", persist_result=False)
 async def broken() -> None:
     """Raise."""

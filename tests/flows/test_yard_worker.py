@@ -1,6 +1,8 @@
 """What a yard worker owes, on a real Prefect server: each case was seen to go wrong elsewhere."""
 
 import asyncio
+import os
+import signal
 import time
 import uuid
 from pathlib import Path
@@ -112,6 +114,19 @@ async def test_a_drained_worker_leaves_nothing_running_and_exits_well(
     assert await asyncio.to_thread(drain, worker) == 0
     assert {s.name for s in (await runs.run_states(prefect, many)).values()} == {"Cancelled"}
     assert diary.read_text().count("drained") == len(many)
+
+
+async def test_a_second_signal_ends_the_worker_at_once(
+    prefect: PrefectClient, workers: Workers, diary: Path
+) -> None:
+    worker = workers.start()
+    run_id = await schedule(prefect, "stubborn", diary=str(diary))
+    await until_written(diary, f"{run_id} began")
+    os.kill(worker.pid, signal.SIGTERM)
+    await until_written(diary, f"{run_id} drained")
+    assert worker.poll() is None
+    os.kill(worker.pid, signal.SIGINT)
+    assert await asyncio.to_thread(worker.wait, 3) == 128 + signal.SIGINT
 
 
 async def test_a_worker_killed_and_started_again_ends_what_it_left(
