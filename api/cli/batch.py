@@ -73,12 +73,25 @@ def submit(
 
 @app.command()
 def validate(file: files.Readable, json: Json = False) -> None:
-    """Check a file without running it: every bad line, its tokens, what it would cost.
+    """Check a file without running it: every bad line, its tokens, its cost, when it would be done.
+
+    Ends with 1 if a line is bad.
 
     ```
     yard batch validate lines.jsonl
     ```
+
+    The file is uploaded, so that the yard can count its tokens, and deleted again.
     """
+    with connect() as yard:
+        stored = files.upload(yard, file, purpose="batch")
+        try:
+            found = yard.post(f"/files/{stored['id']}/validate")
+        finally:
+            yard.delete(f"/files/{stored['id']}")
+    render.show_json(found) if json else _show_validation(found)
+    if found["bad_lines"]:
+        raise typer.Exit(Exit.FAILED)
 
 
 @app.command("get")
@@ -195,8 +208,39 @@ def show(batch: Document) -> None:
             ("Prefect run", batch["flow_run_url"]),
         )
     )
-    if batch["errors"]:
-        files.problems(batch["errors"]["data"])
+    files.problems(batch["errors"]["data"] if batch["errors"] else [])
+
+
+def _show_validation(found: Document) -> None:
+    quote = found["quote"]
+    render.facts(
+        (
+            ("lines", found["lines"]),
+            ("bad lines", found["bad_lines"]),
+            ("all problems", found["report_file_id"]),
+            ("models", ", ".join(f"{m['id']} ({m['lines']})" for m in found["models"])),
+            (
+                "tokens",
+                f"{quote['prompt_tokens']:,} in, {quote['expected_output_tokens']:,} out"
+                f" (at most {quote['worst_output_tokens']:,})",
+            ),
+            (
+                "cost",
+                f"{render.dollars(quote['expected_cost_micros'])}"
+                f" (at most {render.dollars(quote['worst_cost_micros'])})",
+            ),
+            ("done in", _finish(quote)),
+            ("because", quote["basis"]),
+        )
+    )
+    files.problems(found["problems"])
+
+
+def _finish(quote: Document) -> str | None:
+    if quote["finish_p50_seconds"] is None:
+        return None
+    likely, late = (render.duration(quote[f"finish_{p}_seconds"]) for p in ("p50", "p90"))
+    return f"{likely}, or {late} in one case of ten"
 
 
 def _started(yard: Client, batch: Document, *, wait: bool, output: Path | None, json: bool) -> None:

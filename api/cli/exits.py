@@ -7,7 +7,7 @@ class Exit(IntEnum):
     """A command's exit code."""
 
     OK = 0
-    FAILED = 1  # the batch failed or has failed lines; the yard cannot start or has died
+    FAILED = 1  # the batch failed or has failed lines; a yard cannot start here, or died
     USAGE = 2  # a wrong option or argument, a file that is not there, no key
     REFUSED = 3  # the yard said no: a 4xx answer
     UNREACHABLE = 4  # no yard at that address, or one that cannot answer now: a 5xx answer

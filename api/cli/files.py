@@ -149,13 +149,13 @@ def show(file: Document) -> None:
             ("models", seen and ", ".join(f"{m} ({n})" for m, n in seen["models"].items())),
         )
     )
-    if seen and seen["first_problems"]:
-        problems(seen["first_problems"])
+    problems(seen["first_problems"] if seen else [])
 
 
 def problems(found: list[Document]) -> None:
-    """Print what is wrong with which lines."""
-    render.table(
-        ("LINE", "CODE", "PARAM", "PROBLEM"),
-        ((p.get("line"), p.get("code"), p.get("param"), p.get("message")) for p in found),
-    )
+    """Print what is wrong with which lines, if anything is."""
+    if found:
+        render.table(
+            ("LINE", "CODE", "PARAM", "PROBLEM"),
+            ((p["line"], p["code"], p["param"], p["message"]) for p in found),
+        )

@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from api.cli import batch, files, models, organizations, render, up
+from api.cli import batch, doctor, files, models, organizations, render, up
 from api.cli.client import NoKey, Refused, Unreachable
 from api.cli.exits import HELP, Exit
 
@@ -48,8 +48,9 @@ app = typer.Typer(
     {HELP}
     """,
 )
-app.command(name="up")(up.up)
-app.command(name="tiers")(models.tiers)
+app.command()(up.up)
+app.command()(doctor.doctor)
+app.command()(models.tiers)
 app.add_typer(batch.app, name="batch")
 app.add_typer(files.app, name="files")
 app.add_typer(models.app, name="model")

@@ -1,4 +1,4 @@
-"""`yard up` and `yard doctor`: a whole yard on this machine, and whether there can be one."""
+"""`yard up`: a whole yard on this machine, in the foreground."""
 
 import signal
 import threading

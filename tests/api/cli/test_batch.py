@@ -18,9 +18,7 @@ def lines(tmp_path: Path) -> Path:
     return path
 
 
-def test_submit_uploads_the_file_and_starts_a_batch(
-    yard: Yard, api: ScriptedApi, lines: Path
-) -> None:
+def test_submit_uploads_the_file_and_starts_a_batch(yard: Yard, api: ScriptedApi, lines: Path) -> None:
     api.on("POST /v1/files", file())
     api.on("POST /v1/batches", batch("validating"))
     result = yard("batch", "submit", lines)
@@ -51,9 +49,7 @@ def test_submit_passes_on_what_it_is_told(yard: Yard, api: ScriptedApi, lines: P
     }
 
 
-def test_metadata_without_a_value_is_a_usage_error(
-    yard: Yard, api: ScriptedApi, lines: Path
-) -> None:
+def test_metadata_without_a_value_is_a_usage_error(yard: Yard, api: ScriptedApi, lines: Path) -> None:
     result = yard("batch", "submit", lines, "--metadata", "nonsense")
     assert result.exit_code == Exit.USAGE
     assert api.asked == []
@@ -133,9 +129,7 @@ def test_watching_outlives_a_yard_that_restarts(
     yard: Yard, api: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second poll goes to a port where nobody listens."""
-    polls: Iterator[Any] = iter(
-        [batch("in_progress"), Unreachable("away"), batch("completed", completed=4)]
-    )
+    polls: Iterator[Any] = iter([batch("in_progress"), Unreachable("away"), batch("completed", completed=4)])
 
     def get(_client: object, _path: str) -> dict[str, Any]:
         answer = next(polls)
@@ -147,9 +141,7 @@ def test_watching_outlives_a_yard_that_restarts(
     assert yard("batch", "watch", "batch_1").exit_code == Exit.OK
 
 
-def test_list_goes_on_to_the_next_page(
-    yard: Yard, api: ScriptedApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_list_goes_on_to_the_next_page(yard: Yard, api: ScriptedApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.cli.client.PAGE_ITEMS", 1)
     api.on(
         "GET /v1/batches",
@@ -180,3 +172,42 @@ def test_cancel_and_retry_ask_the_yard(yard: Yard, api: ScriptedApi, verb: str) 
     result = yard("batch", verb, "batch_1")
     assert result.exit_code == Exit.OK
     assert "batch_2" in result.stdout
+
+
+QUOTE = {
+    "prompt_tokens": 1000,
+    "expected_output_tokens": 50,
+    "worst_output_tokens": 96,
+    "expected_cost_micros": 33,
+    "worst_cost_micros": 41,
+    "finish_p50_seconds": 70.0,
+    "finish_p90_seconds": 130.0,
+    "basis": "Output as in the last 50 batches.",
+}
+
+
+@pytest.mark.parametrize(("bad_lines", "code"), [(0, Exit.OK), (1, Exit.FAILED)])
+def test_validate_shows_problems_and_a_quote_and_leaves_nothing(
+    yard: Yard, api: ScriptedApi, lines: Path, bad_lines: int, code: Exit
+) -> None:
+    problem = {"code": "missing_required_parameter", "line": 2, "param": "url", "message": "No url."}
+    api.on("POST /v1/files", file())
+    api.on(
+        "POST /v1/files/file-in/validate",
+        {
+            "lines": 4,
+            "bad_lines": bad_lines,
+            "problems": [problem] * bad_lines,
+            "report_file_id": None,
+            "models": [{"id": "yard-smoke", "lines": 4}],
+            "quote": QUOTE,
+        },
+    )
+    api.on("DELETE /v1/files/file-in", {"id": "file-in", "deleted": True})
+    result = yard("batch", "validate", lines)
+    assert result.exit_code == code
+    assert "1,000 in, 50 out (at most 96)" in result.stdout
+    assert "$0.000033 (at most $0.000041)" in result.stdout
+    assert "1 min 10 s, or 2 min 10 s in one case of ten" in result.stdout
+    assert ("2\tmissing_required_parameter\turl\tNo url." in result.stdout) == bool(bad_lines)
+    assert api.requests()[-1] == "DELETE /v1/files/file-in"

@@ -6,9 +6,7 @@ from tests.api.cli.conftest import Yard
 from tests.api.cli.scripted import ScriptedApi, file
 
 
-def test_an_upload_says_what_was_seen_of_the_lines(
-    yard: Yard, api: ScriptedApi, tmp_path: Path
-) -> None:
+def test_an_upload_says_what_was_seen_of_the_lines(yard: Yard, api: ScriptedApi, tmp_path: Path) -> None:
     problem = {"line": 2, "code": "invalid_json_line", "param": None, "message": "Not JSON."}
     seen = file()["validation"] | {"bad_lines": 1, "first_problems": [problem]}
     api.on("POST /v1/files", file(validation=seen))
