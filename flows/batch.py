@@ -16,6 +16,7 @@ from prefect.runtime import flow_run as this_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows import batch_finalize, batch_lines
+from flows.artifacts import show_link, show_markdown
 from flows.batch_run import BatchRun, Drained
 from flows.composition import yard
 from flows.stop import current_stop
@@ -54,9 +55,12 @@ async def run_batch(batch_id: str, job_id: str, attempt: int) -> State[None]:
 
 
 async def _walk(run: BatchRun) -> None:
+    api = run.here.settings.api_url()
+    await show_link(f"{api}/v1/batches/{run.batch.id}", run.batch.id, key=f"{run.batch.id}-api")
     if await validate(run):
         await drive(run)
         await finalize(run)
+    await show_markdown(summary(await run.refresh()), key=f"{run.batch.id}-result")
 
 
 async def _beside(walk: Coroutine[Any, Any, None], heart: Coroutine[Any, Any, None]) -> None:
@@ -88,6 +92,25 @@ async def drive(run: BatchRun) -> None:
 async def finalize(run: BatchRun) -> None:
     """Merge the segments into the result files, charge them, and set the final status."""
     await batch_finalize.finalize(run)
+
+
+def summary(batch: Batch) -> str:
+    """What became of the batch, as a page of Markdown for operators. No prompt, no answer."""
+    rows = {
+        "status": batch.status,
+        "lines": batch.request_total,
+        "completed": batch.request_completed,
+        "failed": batch.request_failed,
+        "cost": f"${batch.cost_micros / 1_000_000:.6f}",
+        "output file": batch.output_file_id or "none",
+        "error file": batch.error_file_id or "none",
+    }
+    rows |= {
+        f"{model} tokens": f"{used['input_tokens']} in, {used['output_tokens']} out"
+        for model, used in batch.usage.items()
+    }
+    lines = [f"| {what} | {value} |" for what, value in rows.items()]
+    return "\n".join([f"| {batch.id} | |", "|---|---|", *lines])
 
 
 def mirror(batch: Batch) -> State[None]:
