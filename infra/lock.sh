@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-[ -x .venv/bin/uv ] || .venv/bin/python -m pip install --quiet uv
+[ -x .venv/bin/uv ] || .venv/bin/python -m pip --quiet --quiet install uv
 
 # uv does not read pip's configuration, where the CPU build of torch is made known.
 export UV_FIND_LINKS="${UV_FIND_LINKS:-$(.venv/bin/python -m pip config get global.find-links 2>/dev/null || true)}"

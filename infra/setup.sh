@@ -11,8 +11,8 @@ PYTHON=${PYTHON:-python3}
 locks=infra/locks
 
 main() {
-  "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    fail "$("$PYTHON" --version) is too old: Python 3.11 or newer is needed. Name one: make setup PYTHON=/path/to/python3.12"
+  "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || fail \
+    "Python 3.11 or newer is needed, and $PYTHON is not. Name one: make setup PYTHON=/path/to/python3.12"
   case "${1:-}" in
     control) make_once .venv "$locks/dev.txt" pyproject.toml ;;
     gpu) make_gpu ;;
@@ -26,20 +26,22 @@ make_gpu() {
   elif [ "$(uname -sm)" = "Linux x86_64" ]; then
     make_once .venv-gpu "$locks/gpu-cpu.txt" "$locks/torch-cpu.txt"
   else
-    fail "There is no vLLM for $(uname -sm) without an NVIDIA GPU. Run engines elsewhere and name them by url in models.toml."
+    fail "There is no vLLM for $(uname -sm) without an NVIDIA GPU. Run engines elsewhere, and name their url" \
+      "in a models.toml (orchestrator/models/models.toml says how)."
   fi
 }
 
 # make_once FOLDER LOCK [MORE…]: the stamp says from which versions of which files the folder was made.
 make_once() {
-  local folder=$1 lock=$2 began=$SECONDS stamp
-  stamp="$(cat "${@:2}" infra/setup.sh | cksum) $("$PYTHON" --version)"
+  local folder=$1 lock=$2 began=$SECONDS version stamp
+  version=$("$PYTHON" --version)
+  stamp="$(cat "${@:2}" infra/setup.sh | cksum) $version"
   if [ "$(cat "$folder/.made-from" 2>/dev/null)" = "$stamp" ]; then
     echo "$folder is as locked"
     return
   fi
   echo "$folder: installing $(grep -c '^[a-z].*==' "$lock") packages of $lock"
-  [ -x "$folder/bin/python" ] || "$PYTHON" -m venv "$folder"
+  [ "$("$folder/bin/python" --version 2>/dev/null)" = "$version" ] || "$PYTHON" -m venv --clear "$folder"
   rm -f "$folder/.made-from"
   if [ "$lock" = "$locks/gpu-cpu.txt" ]; then
     install_torch_for_cpu "$folder"
@@ -55,8 +57,10 @@ make_once() {
 # Its own step, because pip wants hashes for all requirements or for none.
 install_torch_for_cpu() {
   pip_install "$1" --requirement "$locks/torch-cpu.txt" || fail \
-    "pip does not find $(grep '^torch' "$locks/torch-cpu.txt"), the build without CUDA (200 MB instead of 6 GB). PyTorch" \
-    "has an index of its CPU builds, whose address its installation page names. Tell pip about it, then try again:" \
+    "pip cannot install $(grep '^torch' "$locks/torch-cpu.txt"), the build without CUDA (200 MB instead of 6 GB)." \
+    "Where it does not find that build: PyTorch has an index of its CPU builds, and its installation page" \
+    "names the address. Tell pip about it, then try again:" \
+    "" \
     "    pip config set global.extra-index-url ADDRESS"
 }
 
