@@ -18,6 +18,7 @@ from orchestrator.batches.segments import ResultMap
 
 PIECE_BYTES = 2**20
 
+
 @dataclass(frozen=True)
 class Unrun:
     """Lines that were to run and never did: which those are, if they have no result, and why."""

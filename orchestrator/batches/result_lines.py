@@ -46,8 +46,7 @@ class Request(Struct):
 def answered(custom_id: Raw, request_id: str, status: int, body: bytes) -> bytes:
     """The line for an engine's answer. `body` is JSON in one line."""
     return (
-        b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":"%b","body":%b},'
-        b'"error":null}'
+        b'{"id":"%b","custom_id":%b,"response":{"status_code":%d,"request_id":"%b","body":%b},"error":null}'
     ) % (ids.new("batch_req_").encode(), custom_id, status, request_id.encode(), body)
 
 

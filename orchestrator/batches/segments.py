@@ -198,9 +198,7 @@ class ResultMap:
         With `copy`, their bytes are appended to that file, where the map then points. Memory is the
         map and one chunk. Raises SegmentCorrupt, naming the segment, and ObjectMissing.
         """
-        results = cls(
-            np.zeros(lines, np.uint8), np.zeros(lines, np.uint64), np.zeros(lines, np.uint32)
-        )
+        results = cls(np.zeros(lines, np.uint8), np.zeros(lines, np.uint64), np.zeros(lines, np.uint32))
         start = 0
         for segment in segments:
             await results._read(store, segment, start, copy)
@@ -215,9 +213,7 @@ class ResultMap:
         """How many lines have a result of this kind."""
         return int(np.count_nonzero(self.kind == self.KINDS.index(kind)))
 
-    async def _read(
-        self, store: ObjectStore, segment: SegmentRef, start: int, copy: BinaryIO | None
-    ) -> None:
+    async def _read(self, store: ObjectStore, segment: SegmentRef, start: int, copy: BinaryIO | None) -> None:
         found: Counter[Kind] = Counter()
         size = 0
         async for line in _lines(store.get_stream(segment.key)):
@@ -241,8 +237,7 @@ class ResultMap:
                 raise ValueError
         except ValueError:
             raise SegmentCorrupt(
-                f"{segment.key} has {line[:40]!r} where a result of one of {len(self.kind)} lines "
-                "should be"
+                f"{segment.key} has {line[:40]!r} where a result of one of {len(self.kind)} lines should be"
             ) from None
         found[kind] += 1
         if not self.kind[index]:
