@@ -42,7 +42,8 @@ async def run_batch(batch_id: str, job_id: str, attempt: int) -> State[None]:
     try:
         await _beside(_walk(run), run.heart())
     except LeaseLost:
-        return Cancelled(message="this attempt lost its lease; another goes on")
+        if not await run.is_done():
+            return Cancelled(message="this attempt lost its lease; another goes on")
     except Drained:
         await run.release()
         return Cancelled(message="the worker went down on purpose; another attempt goes on")

@@ -23,6 +23,7 @@ from orchestrator.entitlements.tiers import Tier
 from orchestrator.errors import LeaseLost
 from orchestrator.files.model import File
 from orchestrator.jobs import service as jobs
+from orchestrator.jobs.model import JobStatus
 from orchestrator.jobs.retry import FailureReason
 from orchestrator.metering.prices import Rate
 from orchestrator.storage.store import ObjectMissing
@@ -181,6 +182,16 @@ class BatchRun:
                 return progress.failed(tx, self.lease, reason)
 
         return await asyncio.to_thread(write)
+
+    async def is_done(self) -> bool:
+        """Whether this attempt has finished its job: a heartbeat that meets its end finds no lease either."""
+
+        def read() -> bool:
+            with self.here.database.read() as tx:
+                job = jobs.get(tx, self.lease.job_id)
+                return job.status is JobStatus.DONE and job.attempt == self.lease.attempt
+
+        return await asyncio.to_thread(read)
 
     async def release(self) -> None:
         """Give the job back, at once and without counting the attempt."""

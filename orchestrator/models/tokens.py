@@ -17,6 +17,7 @@ BYTES_PER_TOKEN = 4  # of an estimate; usual for English in today's vocabularies
 ENCODED_CHARACTERS_MAX = 1_000_000  # at a time: the tokenizer keeps some 100 bytes a token
 
 _TEMPLATE_OPTIONS = {"chat_template": None, "tokenize": False, "add_generation_prompt": True}
+_TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json")
 _NO_TORCH_ADVICE = "PyTorch was not found"
 
 TokenIds: TypeAlias = list[int]
@@ -125,7 +126,7 @@ def tokenizer_folder(source: str) -> str | None:
     """The local folder with the tokenizer of `source`, a folder or a Hugging Face id that an engine has
     downloaded to this machine before; None where there is none."""
     if Path(source).is_absolute():
-        return source if Path(source).is_dir() else None
+        return source if any((Path(source) / name).is_file() for name in _TOKENIZER_FILES) else None
     from huggingface_hub import try_to_load_from_cache  # as late as the tokenizer itself
 
     found = try_to_load_from_cache(source, "tokenizer_config.json")
