@@ -13,6 +13,10 @@ from orchestrator.database.migrate import migrate
 from orchestrator.database.session import Database
 from orchestrator.embedded.postgres import EmbeddedPostgres
 from orchestrator.storage.local import LocalStore
+from tests.smoke_fixture import smoke_model
+from tests.yard_fixture import models_file, remote_engine, yard
+
+__all__ = ["models_file", "remote_engine", "smoke_model", "yard"]
 
 TEMPLATE = "yard_template"
 MEMORY = Path("/dev/shm")
