@@ -9,12 +9,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from orchestrator import errors
+
+log = structlog.get_logger()
 
 STATUS: Mapping[type[errors.YardError], int] = {
     errors.Invalid: 400,
@@ -26,6 +31,9 @@ STATUS: Mapping[type[errors.YardError], int] = {
     errors.QuotaExceeded: 429,
     errors.Unavailable: 503,
 }
+
+# The server is gone, or has more to do than connections: neither is the request's fault, nor ours.
+DATABASE_AWAY = (OperationalError, PoolTimeout)
 
 # What a client waits when the refusal itself does not know better.
 RETRY_AFTER_SECONDS: Mapping[int, float] = {429: 60, 503: 5}
@@ -40,6 +48,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.YardError, _on_yard_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+    for away in DATABASE_AWAY:
+        app.add_exception_handler(away, _on_database_away)
 
 
 def envelope(
@@ -88,6 +98,11 @@ def _type(status: int, code: str | None) -> str:
 async def _on_yard_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.YardError)
     return render(error)
+
+
+async def _on_database_away(_request: Request, error: Exception) -> JSONResponse:
+    log.warning("database_away", error=type(error).__name__)
+    return render(errors.Unavailable("The yard's database cannot be reached just now. Try again."))
 
 
 async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:

@@ -99,6 +99,8 @@ def test_a_database_that_is_away_is_named_and_nothing_else_is_said(settings: Set
     )
     with TestClient(create_app(nowhere)) as client:
         answer = client.get("/health/ready")
+        request = client.get("/v1/files", headers={"authorization": "Bearer any"})
+    assert (request.status_code, request.headers["retry-after"]) == (503, "5")
     assert answer.status_code == 503
     assert answer.json()["missing"][:1] == ["database"]
     assert "secret" not in answer.text
