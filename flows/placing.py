@@ -98,11 +98,12 @@ async def watch_remote_engines(here: Yard) -> None:
 
 
 async def _answers(session: aiohttp.ClientSession, spec: ModelSpec) -> bool:
-    headers = {"Authorization": f"Bearer {spec.api_key()}"} if spec.api_key() else {}
     try:
+        key = spec.api_key()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         async with session.get(f"{spec.url}/v1/models", headers=headers) as response:
             return response.status == HTTP_OK
-    except (aiohttp.ClientError, TimeoutError):
+    except (aiohttp.ClientError, TimeoutError, OSError):  # its key file, too, may be missing
         return False
 
 

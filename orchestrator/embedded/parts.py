@@ -128,7 +128,7 @@ def _smoke_model(settings: Settings, env: Mapping[str, str]) -> list[Part]:
     if not python.exists():
         raise CannotStart(
             f"The gpu environment's Python is not at {python}. Make the environment with"
-            " `make setup`, or say where it is: YARD_GPU_PYTHON=/path/to/bin/python"
+            " `make setup-gpu`, or say where it is: YARD_GPU_PYTHON=/path/to/bin/python"
         )
     return [
         Part(
