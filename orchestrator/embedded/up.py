@@ -14,16 +14,12 @@ from threading import Event
 from pydantic import SecretStr
 
 from orchestrator.embedded import lock
-from orchestrator.embedded.parts import stages
+from orchestrator.embedded.parts import CannotStart, stages
 from orchestrator.embedded.postgres import EmbeddedPostgres
 from orchestrator.embedded.supervisor import PartStatus, Supervisor
 from orchestrator.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-
-class CannotStart(Exception):
-    """Something must be put right before a yard can start here; the message says what, and how."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +43,13 @@ def up(
     """Run a yard until `until` is set, and leave no process behind, however it ends.
 
     `changed` hears of every change of any part, `ready` once of where the yard answers. Raises
-    CannotStart, lock.AlreadyUp, parts.GpuPythonMissing, postgres.EmbeddedPostgresError,
-    supervisor.PartFailed.
+    CannotStart, lock.AlreadyUp, postgres.EmbeddedPostgresError, supervisor.PartFailed.
     """
     home = settings.absolute_home()
     _make_home(home)
     with lock.hold(home, api_url=settings.api_url()):
         _require_free_port("The API", settings.api_host, settings.api_port, "YARD_API_PORT")
-        _require_free_port(
-            "Prefect", settings.prefect_host, settings.prefect_port, "YARD_PREFECT_PORT"
-        )
+        _require_free_port("Prefect", settings.prefect_host, settings.prefect_port, "YARD_PREFECT_PORT")
         settings, notes = _with_prefect_auth(settings)
         postgres = _private_postgres(settings)
         if postgres is not None:

@@ -55,8 +55,7 @@ def test_counts_that_do_not_add_up_are_noticed() -> None:
 
 def test_wrong_answers_are_noticed() -> None:
     wrong = [
-        {**one, "response": {"body": {"choices": [{"message": {"content": "no"}}]}}}
-        for one in GOOD.output
+        {**one, "response": {"body": {"choices": [{"message": {"content": "no"}}]}}} for one in GOOD.output
     ]
     [complaint] = complaints(LINES, replace(GOOD, output=wrong))
     assert "only 0% of the answers are right" in complaint
