@@ -61,8 +61,14 @@ class ScriptedEngine:
         assert runner is not None
         for site in list(runner.sites):
             await site.stop()
-        assert runner.server is not None
-        for connection in list(runner.server.connections):
+        self.cut()
+
+    def cut(self) -> None:
+        """Abort every connection; whatever listens goes on listening."""
+        assert self.server is not None
+        assert self.server.runner is not None
+        assert self.server.runner.server is not None
+        for connection in list(self.server.runner.server.connections):
             if connection.transport is not None:
                 connection.transport.abort()
 

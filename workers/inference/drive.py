@@ -3,17 +3,14 @@
 Orders come from outside whenever they change: which engines, how many lines on each, or to stop.
 A line is in one of these places:
 
-    order ──> in flight ──> segments          an answer, or a reason why there is none
-                 │  ^
-                 v  │
-               again                          its engine died, was busy, or answered 5xx
-                 │  ^
-                 v  │
-              suspects                   engines died twice with it: sent one at a time, alone
+    order ──> in flight ──> segments   an answer, or a reason why there is none
+                │   ^
+                ├─> again              its engine died, was busy, or answered 5xx: first to be sent
+                └─> suspects           engines died twice with it: sent last, alone
 
-What a line may cost is bounded: after ENGINES_LOST_MAX dead engines or RESENDS_MAX refusals it gets
-an error line, so a line that kills engines cannot take a fleet down. An engine that is busy or gone
-is left alone for a growing while; how often, only the batch's window bounds.
+What a line may cost is bounded: after ENGINES_LOST_MAX dead engines, LOSSES_MAX deaths of the same
+few, or RESENDS_MAX refusals it gets an error line, so no line can take a fleet down. An engine that is
+busy or gone is left alone for a growing while; how often, only the batch's window bounds.
 """
 
 import asyncio
@@ -47,8 +44,9 @@ from workers.inference.client import (
     TimedOut,
 )
 
-ENGINES_LOST_MAX = 3
-SUSPECT_FROM = 2
+ENGINES_LOST_MAX = 3  # different ones, so that one broken engine convicts nobody at once
+LOSSES_MAX = 10  # a fleet behind one address is one engine to us
+SUSPECT_FROM = 2  # losses
 RESENDS_MAX = 3  # after a 5xx; a line waits RESEND_SECONDS, twice that, and so on, in its slot
 RESEND_SECONDS = 1.0
 REST_SECONDS = 0.5  # an engine's first rest; each next one is twice as long
@@ -106,7 +104,7 @@ class _Line:
     """A line that has been sent, and what happened to it."""
 
     number: int
-    engines_lost: int = 0
+    lost_with: list[str] = field(default_factory=list)  # engines that died with it, by id
     refusals: int = 0
 
 
@@ -261,13 +259,14 @@ class _Walk:
     ) -> None:
         # An engine that was taken from our orders was ended on purpose: no line is to blame.
         if gone.sent and target.engine_id in self._ordered(lane):
-            line.engines_lost += 1
-        if line.engines_lost < SUSPECT_FROM:
+            line.lost_with.append(target.engine_id)
+        losses = len(line.lost_with)
+        if losses < SUSPECT_FROM:
             lane.again.append(line)
-        elif line.engines_lost < ENGINES_LOST_MAX:
+        elif losses < LOSSES_MAX and len(set(line.lost_with)) < ENGINES_LOST_MAX:
             lane.suspects.append(line)
         else:
-            message = f"{ENGINES_LOST_MAX} engines ended while they worked on this request."
+            message = f"{losses} times an engine ended while it worked on this request."
             await self._unanswered(lane, line, custom_id, LineError("engine_failed", message))
 
     async def _unanswered(self, lane: _Lane, line: _Line, custom_id: Raw, error: LineError) -> None:

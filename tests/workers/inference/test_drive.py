@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 
+from orchestrator.batches import segments as segments_module
 from orchestrator.batches.line_index import LineIndex
 from orchestrator.batches.merge import Unrun, merge
 from orchestrator.batches.result_lines import Kind, LineError, open_requests
@@ -106,6 +107,7 @@ async def start() -> AsyncIterator[Callable[..., Any]]:
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drive_module, "RESEND_SECONDS", 0.01)
     monkeypatch.setattr(drive_module, "REST_SECONDS", 0.01)
+    monkeypatch.setattr(drive_module, "REST_SECONDS_MAX", 0.05)
 
 
 def lines(count: int, **body: Any) -> list[dict[str, Any]]:
@@ -248,6 +250,19 @@ async def test_a_line_that_kills_engines_gets_an_error_line_and_the_others_an_an
     await bench.of(*lines(40)).drive(*(engine.target(8) for engine in engines))
     assert await bench.errors() == {"line-3": "engine_failed"}
     assert await bench.contents() == [text for text in said(40) if text != "say 3"]
+
+
+async def test_a_line_that_always_kills_what_is_behind_one_address_is_given_up(bench, start) -> None:
+    async def fragile(engine: ScriptedEngine, request, body) -> web.Response:
+        if body["messages"][-1]["content"] == "say 3":
+            engine.cut()
+        await asyncio.sleep(0.002)
+        return await echo(engine, request, body)
+
+    fleet = await start(fragile)
+    await bench.of(*lines(40)).drive(fleet.target(8))
+    assert await bench.errors() == {"line-3": "engine_failed"}
+    assert fleet.seen["say 3"] == drive_module.LOSSES_MAX
 
 
 async def test_an_engine_that_was_ended_on_purpose_is_held_against_no_line(bench, start) -> None:
@@ -422,7 +437,9 @@ async def test_nothing_to_do_is_done_at_once(bench) -> None:
     assert bench.shelf.adopted == []
 
 
-async def test_a_resume_after_any_prefix_of_segments_equals_a_full_run(bench, start) -> None:
+async def test_a_resume_after_any_prefix_of_segments_equals_a_full_run(
+    bench, start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A driver that is killed leaves a prefix of the segments that it would have had adopted."""
 
     async def mostly(engine, request, body) -> web.Response:
@@ -431,6 +448,8 @@ async def test_a_resume_after_any_prefix_of_segments_equals_a_full_run(bench, st
             return web.json_response({"error": {"message": f"no {number}"}}, status=400)
         return await echo(engine, request, body)
 
+    monkeypatch.setattr(segments_module, "FLUSH_BYTES", 900)  # many small segments, however slow the disk
+    monkeypatch.setattr(segments_module, "BUFFER_BYTES_MAX", 900)
     first = await start(mostly)
     await bench.of(*lines(40)).drive(first.target(4), flush_lines=3)
     full_run = list(bench.shelf.adopted)
