@@ -15,6 +15,7 @@ from prefect.states import Cancelled, Completed, Failed
 from sqlalchemy.exc import OperationalError
 
 from flows.composition import Yard, yard
+from flows.gpus import visible_gpus
 from flows.stop import StopSignal, current_stop
 from orchestrator.engines import service as engines
 from orchestrator.engines.model import LIVE, Engine, EngineStatus
@@ -42,7 +43,18 @@ async def serve_engine(engine_id: str) -> State[None]:
     engine, spec = await asyncio.to_thread(_begin, here, engine_id, str(this_run.id))
     if engine is None or spec is None:
         return Completed(message="not needed any more")
-    server = EngineServer(_engine_spec(here, engine, spec))
+    with visible_gpus(here.settings, engine.gpus) as visible:
+        server = EngineServer(_engine_spec(here, engine, spec, visible))
+        ending, words = await _live(here, engine_id, server)
+    if ending == "died":
+        return Failed(message=words or "the engine stopped by itself")
+    if ending == "cancelled":
+        return Cancelled(message="stopped")
+    return Completed(message="drained")
+
+
+async def _live(here: Yard, engine_id: str, server: EngineServer) -> tuple[Ending, str]:
+    """Start, watch and stop the server; how it ended, and what it said last. The row learns it too."""
     stop = current_stop()
     ending: Ending = "died"
     words = ""
@@ -54,14 +66,10 @@ async def serve_engine(engine_id: str) -> State[None]:
         if ending == "drained":
             await _empty(server)
         words = server.last_words()
+        return ending, words
     finally:
         await server.stop()
         await asyncio.to_thread(_end, here, engine_id, ending, words)
-    if ending == "died":
-        return Failed(message=words or "the engine stopped by itself")
-    if ending == "cancelled":
-        return Cancelled(message="stopped")
-    return Completed(message="drained")
 
 
 def _begin(here: Yard, engine_id: str, flow_run_id: str) -> tuple[Engine | None, ModelSpec | None]:
@@ -72,7 +80,7 @@ def _begin(here: Yard, engine_id: str, flow_run_id: str) -> tuple[Engine | None,
         return engine, here.registry.get(engine.model)
 
 
-def _engine_spec(here: Yard, engine: Engine, spec: ModelSpec) -> EngineSpec:
+def _engine_spec(here: Yard, engine: Engine, spec: ModelSpec, visible: dict[str, str]) -> EngineSpec:
     return EngineSpec(
         id=engine.id,
         model=spec.id,
@@ -85,7 +93,7 @@ def _engine_spec(here: Yard, engine: Engine, spec: ModelSpec) -> EngineSpec:
         flags=spec.engine_flags,
         cuda=here.settings.has_cuda(),
         log=here.settings.absolute_home() / "logs" / "engines" / f"{engine.id}.log",
-        environment=inherited_environment(),
+        environment=inherited_environment() | visible,
     )
 
 

@@ -17,7 +17,7 @@ from orchestrator.engines.model import BatchDemand, Engine
 from orchestrator.engines.placement import FAILURES_MAX
 
 ENGINE_HISTORY_SECONDS = 600  # an engine that failed longer ago says nothing of the next
-FILL = 1.25  # lines in flight per place in an engine: its queue is never empty, nor long
+FILL = 2.0  # lines in flight per place in an engine: its queue holds the next wave, and no more
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def test_two_batches_of_equal_weight_share_an_engine(database: Database) -> None
         beat(tx, first, 100)
         beat(tx, second, 100)
         slots = [beat(tx, lease, 100).shares[MODEL][0].slots for lease in (first, second)]
-        assert slots == [5, 5]  # of 8 places and a quarter more
+        assert slots == [8, 8]  # of 8 places, filled twice over
 
 
 def test_a_batch_alone_gets_the_whole_engine_back(database: Database) -> None:
@@ -135,7 +135,7 @@ def test_a_batch_alone_gets_the_whole_engine_back(database: Database) -> None:
         make_engine(tx, status=EngineStatus.READY, url="http://127.0.0.1:1", capacity=8)
         beat(tx, second, 100)
         sharing.end_demand(tx, second.batch_id)
-        assert beat(tx, first, 100).shares[MODEL][0].slots == 10
+        assert beat(tx, first, 100).shares[MODEL][0].slots == 16
 
 
 def test_an_engine_that_cannot_start_stops_the_batch_with_its_last_words(database: Database) -> None:
