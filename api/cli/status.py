@@ -46,6 +46,8 @@ class LiveStatus:
     def changed(self, parts: Sequence[PartStatus]) -> None:
         """Show the parts as they are now."""
         self._parts = parts
+        if any(part.state is PartState.STOPPING for part in parts):
+            self._addresses = None  # nobody answers there any more
         self._draw()
 
     def ready(self, addresses: Addresses) -> None:
