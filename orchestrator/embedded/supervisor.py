@@ -22,9 +22,7 @@ LOOK_EVERY_SECONDS = 0.2
 BACKOFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # by deaths in a row; the last one repeats
 STEADY_SECONDS = 60.0  # who has been ready this long starts with a clean slate
 DEATHS_MAX = 10  # in a row: about two minutes of trying
-DEATHS_BEFORE_READY_MAX = (
-    3  # a program that has never answered is misconfigured rather than unlucky
-)
+DEATHS_BEFORE_READY_MAX = 3  # a program that has never answered is misconfigured rather than unlucky
 LAST_WORDS_LINES = 15
 LAST_LINE_BYTES_MAX = 512
 
