@@ -16,7 +16,7 @@ from orchestrator.organizations.principal import Principal
 bearer = HTTPBearer(
     auto_error=False,
     scheme_name="API key",
-    description="A key that `yard keys create` printed once.",
+    description="A key that `yard key create` printed once.",
 )
 
 
