@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
@@ -29,6 +30,7 @@ from orchestrator.batches.model import Batch
 from orchestrator.batches.standing import summary_of
 from orchestrator.database import leases
 from orchestrator.database.listen import listen
+from orchestrator.errors import LeaseLost
 from orchestrator.files.model import File
 from orchestrator.jobs import service as jobs
 from orchestrator.jobs.model import Job, JobStatus
@@ -41,6 +43,7 @@ LEADER = "dispatcher"
 LEADER_SECONDS = 10
 TICK_SECONDS = 1.0
 AHEAD_MAX = 50  # flow runs created and not yet begun: the rest waits here, in our order
+CLAIMS_MAX = 10  # jobs handed out in one tick, which must end well before our lead does
 RECONCILE_SECONDS = 10.0
 PREFECT_AWAY_SECONDS = 3.0
 MODEL_TAGS_MAX = 5
@@ -77,7 +80,8 @@ async def _lead(here: Yard, prefect: PrefectClient, woken: asyncio.Event, stoppi
         woken.clear()
         try:
             if await asyncio.to_thread(_elected, here, token):
-                await tick(here, prefect)
+                if await tick(here, prefect):
+                    woken.set()
                 if time.monotonic() - reconciled > RECONCILE_SECONDS:
                     suspects = await reconcile(here.database, prefect, suspects)
                     reconciled = time.monotonic()
@@ -105,13 +109,14 @@ def _elected(here: Yard, token: str) -> bool:
         return leases.acquire(tx, LEADER, token, LEADER_SECONDS)
 
 
-async def tick(here: Yard, prefect: PrefectClient) -> None:
-    """One round of everything that the dispatcher does."""
+async def tick(here: Yard, prefect: PrefectClient) -> bool:
+    """One round of everything that the dispatcher does. True if the next one should follow at once."""
     await asyncio.to_thread(_rescue, here)
-    await dispatch_jobs(here, prefect)
+    dispatched = await dispatch_jobs(here, prefect)
     await place_engines(here, prefect)
     await watch_remote_engines(here)
     await notice_unbegun(here.database, prefect)
+    return dispatched == CLAIMS_MAX
 
 
 def _rescue(here: Yard) -> None:
@@ -124,25 +129,26 @@ def _rescue(here: Yard) -> None:
         log.warning("job_rescued", job=job.id, attempt=job.attempt, status=str(job.status))
 
 
-async def dispatch_jobs(here: Yard, prefect: PrefectClient) -> None:
-    """A flow run for each queued job that is due, most urgent first, one after another.
+async def dispatch_jobs(here: Yard, prefect: PrefectClient) -> int:
+    """A flow run for each queued job that is due, most urgent first, one after another; how many.
 
     Prefect's server makes some thirty runs a second whatever the concurrency, and a queue of its own would
     hide the order from us: so at most `AHEAD_MAX` runs wait there.
     """
-    for job in await asyncio.to_thread(_claim, here):
-        assert job.lease_token is not None  # just claimed
+    claimed = await asyncio.to_thread(_claim, here)
+    for place, job in enumerate(claimed):
         try:
             run_id = await _create_run(here, prefect, job)
         except PREFECT_AWAY:
-            await asyncio.to_thread(_put_back, here, job)
+            await asyncio.to_thread(_put_back, here, claimed[place:])
             raise
         await asyncio.to_thread(_attach, here, job, run_id)
+    return len(claimed)
 
 
 def _claim(here: Yard) -> list[Job]:
     with here.database.transaction() as tx:
-        return jobs.claim(tx, limit=max(0, AHEAD_MAX - jobs.waiting(tx)))
+        return jobs.claim(tx, limit=min(CLAIMS_MAX, max(0, AHEAD_MAX - jobs.waiting(tx))))
 
 
 async def _create_run(here: Yard, prefect: PrefectClient, job: Job) -> str:
@@ -173,14 +179,16 @@ def _model_tags(file: File) -> list[str]:
     return [f"model:{model}" for model in sorted(summary_of(file).models)[:MODEL_TAGS_MAX]]
 
 
-def _put_back(here: Yard, job: Job) -> None:
+def _put_back(here: Yard, claimed: Sequence[Job]) -> None:
     with here.database.transaction() as tx:
-        jobs.release(
-            tx,
-            job_id=job.id,
-            token=job.lease_token or "",
-            not_before=clock.now() + timedelta(seconds=PREFECT_AWAY_SECONDS),
-        )
+        for job in claimed:
+            with contextlib.suppress(LeaseLost):  # rescued while Prefect let us wait
+                jobs.release(
+                    tx,
+                    job_id=job.id,
+                    token=job.lease_token or "",
+                    not_before=clock.now() + timedelta(seconds=PREFECT_AWAY_SECONDS),
+                )
 
 
 def _attach(here: Yard, job: Job, run_id: str) -> None:
