@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TypedDict
 
 import httpx
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from pydantic import SecretStr
 
@@ -86,11 +86,9 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         dependencies=[Depends(refuse_nul)],
     )
-    resources = APIRouter()
-    for route in ROUTES:
-        resources.include_router(route.router)
     for prefix in PREFIXES:
-        app.include_router(resources, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
+        for route in ROUTES:  # into the app itself: every router between costs each request a search
+            app.include_router(route.router, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
     app.include_router(health.router)
     errors.install(app)
     app.add_middleware(Access)

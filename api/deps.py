@@ -1,5 +1,8 @@
 """What routes ask for by type. A transaction commits when the route has returned and before the
-answer is sent (`scope="function"`): nobody is told of something that was then rolled back."""
+answer is sent (`scope="function"`): nobody is told of something that was then rolled back.
+
+What never waits is `async`: anything else costs a trip to a thread and back.
+"""
 
 from collections.abc import Iterator
 from typing import Annotated, cast
@@ -11,7 +14,7 @@ from api.yard import Yard
 from orchestrator.errors import Invalid
 
 
-def get_yard(request: Request) -> Yard:
+async def get_yard(request: Request) -> Yard:
     """The process's yard, put into the request by the lifespan."""
     return cast(Yard, request.state.yard)
 
@@ -35,7 +38,7 @@ Transaction = Annotated[Session, Depends(get_transaction, scope="function")]
 Read = Annotated[Session, Depends(get_read, scope="function")]
 
 
-def refuse_nul(request: Request) -> None:
+async def refuse_nul(request: Request) -> None:
     """Refuse the one character that Postgres cannot keep or compare, before a query meets it."""
     if "\0" in request.url.path or "%00" in request.url.query:
         raise Invalid("The URL contains a NUL character.")

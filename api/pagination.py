@@ -1,7 +1,7 @@
 """Which page a list request asks for: OpenAI's `after`, or Groq's `cursor`, which is the same
 thing."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Query
@@ -11,10 +11,10 @@ from orchestrator.database.pages import Order, PageRequest
 CURSOR_LENGTH_MAX = 64
 
 
-def page_request(*, limit_default: int, limit_max: int) -> Callable[..., PageRequest]:
+def page_request(*, limit_default: int, limit_max: int) -> Callable[..., Awaitable[PageRequest]]:
     """A dependency that reads one list's page parameters within that list's bounds."""
 
-    def read(
+    async def read(
         after: Annotated[
             str | None, Query(max_length=CURSOR_LENGTH_MAX, description="The last id already seen.")
         ] = None,

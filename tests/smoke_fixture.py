@@ -11,7 +11,12 @@ from orchestrator.settings import PROJECT, Settings
 
 @pytest.fixture(scope="session")
 def smoke_model() -> Path:
-    """Its folder, where a yard started here keeps it too. Made once for each version of the recipe."""
+    """Its folder."""
+    return made_smoke_model()
+
+
+def made_smoke_model() -> Path:
+    """Where a yard started here keeps it too. Made once for each version of the recipe."""
     folder = smoke.folder(PROJECT / ".yard")
     if not folder.exists():
         command = [Settings().gpu_interpreter(), "-m", "workers.training.smoke_model", folder]

@@ -1,20 +1,18 @@
-"""What the driver itself costs: CPU a line, and memory of a hundred idle drivers in one process.
+"""What the driver itself costs: CPU for a line, and a hundred drivers that wait in one process.
 
-    python -m tests.benchmarks.driver_overhead [--lines 5000] [--slots 256] [--drivers 100]
-
-The engine is a bare socket server in another process that answers every request with the same
-bytes, so the CPU time of this process is the driver's alone.
+The engine is a bare socket server in another process that answers every request with the same bytes, so
+the CPU time of this process is the driver's alone.
 """
 
-import argparse
 import asyncio
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +21,22 @@ from orchestrator.batches.line_index import LineIndex
 from orchestrator.planning import order
 from orchestrator.storage.local import LocalStore
 from tests.batch_files import Shelf, chat_line, write_batch
+from tests.benchmarks.processes import rss_mb
+from tests.benchmarks.table import Table
 from tests.fakes import completion
 from workers.inference.drive import Orders, Target, drive
 
+LINES, LINES_QUICK = 10_000, 1_000
+SLOTS = 256
+DRIVERS = 100
+SETTLE_SECONDS, IDLE_SECONDS = 0.5, 2.0
 ANSWER_CHARACTERS = 1000
 PROMPT_CHARACTERS = 2000
+
+NOTES = f"""\
+{SLOTS} lines in flight, prompts of {PROMPT_CHARACTERS:,} and answers of {ANSWER_CHARACTERS:,} characters:
+reading the line, sending it, parsing the answer, writing it to a segment and storing that. The engine shares
+the machine, so lines/s is a lower bound."""
 
 ENGINE = """
 import asyncio, sys
@@ -72,9 +81,10 @@ async def drive_all(folder: Path, index: LineIndex, target: Target) -> float:
     return time.process_time() - before
 
 
-async def idle_drivers(folder: Path, index: LineIndex, drivers: int) -> None:
-    """So many drivers that wait for an engine, then stop."""
+async def idle_drivers(folder: Path, index: LineIndex, drivers: int) -> tuple[float, float]:
+    """So many drivers that wait for an engine, then stop: their share of a core, and memory in MB."""
     todo, shelf = np.arange(len(index)), Shelf(LocalStore(folder / "store"))
+    before = rss_mb(os.getpid())
     everyone = [Orders() for _ in range(drivers)]
     tasks = [
         asyncio.create_task(
@@ -88,54 +98,47 @@ async def idle_drivers(folder: Path, index: LineIndex, drivers: int) -> None:
         )
         for orders in everyone
     ]
-    await asyncio.sleep(0.5)
-    before = time.process_time()
-    await asyncio.sleep(2.0)
-    print(f"CPU of {drivers} idle drivers   {(time.process_time() - before) / 2:8.1%}")
-    print(f"memory with {drivers} of them   {memory_mb():6.0f} MB")
+    await asyncio.sleep(SETTLE_SECONDS)
+    began = time.process_time()
+    await asyncio.sleep(IDLE_SECONDS)
+    cpu = (time.process_time() - began) / IDLE_SECONDS
+    memory = rss_mb(os.getpid()) - before
     for orders in everyone:
         orders.stop_sending("batch_cancelled")
     await asyncio.gather(*tasks)
+    return cpu, memory
 
 
-def memory_mb() -> float:
-    """Resident memory of this process now, in MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lines", type=int, default=5000)
-    parser.add_argument("--slots", type=int, default=256)
-    parser.add_argument("--drivers", type=int, default=100)
-    options = parser.parse_args()
+def measure(*, quick: bool) -> Table:
+    """Drivers at rest, then one at full speed."""
+    count = LINES_QUICK if quick else LINES
     answer = json.dumps(completion("a" * ANSWER_CHARACTERS)).encode()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(prefix="yard-bench-") as name, _engine(answer) as url:
         folder = Path(name)
-        lines = [chat_line(n, pad="p" * PROMPT_CHARACTERS) for n in range(options.lines)]
+        lines = [chat_line(n, pad="p" * PROMPT_CHARACTERS) for n in range(count)]
         index = write_batch(folder / "input.jsonl", lines)
-        engine = subprocess.Popen(
-            [sys.executable, "-c", ENGINE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        idle_cpu, idle_memory = asyncio.run(idle_drivers(folder, index, DRIVERS))
+        began = time.monotonic()
+        cpu = asyncio.run(drive_all(folder, index, Target("eng_1", url, "key", SLOTS)))
+        rate = count / (time.monotonic() - began)
+    return Table(
+        title="What the driver costs",
+        columns=("CPU for a line", "lines/s", f"{DRIVERS} waiting drivers: CPU", "memory"),
+        rows=[[f"{cpu / count * 1e3:.2f} ms", f"{rate:,.0f}", f"{idle_cpu:.1%}", f"{idle_memory:.0f} MB"]],
+        notes=NOTES,
+    )
+
+
+@contextmanager
+def _engine(answer: bytes) -> Iterator[str]:
+    """The bare server in its process; gives its address."""
+    argv = [sys.executable, "-c", ENGINE]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as engine:
         try:
             assert engine.stdin is not None
             assert engine.stdout is not None
             engine.stdin.write(answer)
             engine.stdin.close()
-            url = f"http://127.0.0.1:{int(engine.stdout.readline())}"
-            print(f"memory at the start      {memory_mb():6.0f} MB")
-            asyncio.run(idle_drivers(folder, index, options.drivers))
-            began = time.monotonic()
-            cpu = asyncio.run(drive_all(folder, index, Target("eng_1", url, "key", options.slots)))
-            print(f"lines                    {options.lines:6d}, {options.slots} in flight")
-            print(f"lines per second         {options.lines / (time.monotonic() - began):6.0f}")
-            print(f"CPU per line             {cpu / options.lines * 1000:6.2f} ms")
-            print(f"load of the machine      {os.getloadavg()[0]:6.1f}")
+            yield f"http://127.0.0.1:{int(engine.stdout.readline())}"
         finally:
             engine.kill()
-            engine.wait()
-
-
-if __name__ == "__main__":
-    main()

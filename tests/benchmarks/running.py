@@ -1,95 +1,81 @@
-"""What benchmarks measure against: a whole yard, or its API and Postgres alone, in a folder that goes."""
+"""What benchmarks measure: a whole yard, or its API and Postgres alone."""
 
 import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import httpx
-from openai import OpenAI
-from rich.console import Console
 
-from infra.demo import yard as demo
 from orchestrator.child_process import ChildProcess
 from orchestrator.embedded.postgres import EmbeddedPostgres
-from orchestrator.models import smoke
 from orchestrator.settings import PROJECT, Settings, inherited_environment
-from tests.network import free_port
+from tests.flows.prefect_server import free_port
+from tests.smoke_fixture import made_smoke_model
+from tests.yard_process import YardProcess, running_yard
 
 API_SECONDS_MAX = 60.0
 
 
-@dataclass(frozen=True)
-class Running:
-    """A yard, or a part of one, that answers."""
+@contextmanager
+def whole_yard(**variables: str) -> Iterator[YardProcess]:
+    """`yard up` in a home that goes with the block."""
+    with running_yard(variables, model=made_smoke_model()) as yard:
+        yield yard
 
+
+@dataclass(frozen=True)
+class RunningApi:
+    """An API that answers, and the folder of its yard."""
+
+    home: Path
     url: str
+    pid: int
     keys: dict[str, str]  # by tier, and the operator's
 
-    def client(self, tier: str = "enterprise") -> OpenAI:
-        """The official client, as the first customer of a tier."""
-        return OpenAI(base_url=f"{self.url}/v1", api_key=self.keys[tier], max_retries=0)
-
-    @cached_property
-    def operator(self) -> httpx.Client:
-        """The operator's own requests."""
-        headers = {"Authorization": f"Bearer {self.keys['operator']}"}
-        return httpx.Client(base_url=f"{self.url}/v1", headers=headers, trust_env=False)
-
-    def new_customer(self, name: str, tier: str) -> str:
-        """A key of a new organization."""
-        made = self.operator.post("/organizations", json={"name": name, "tier": tier}).raise_for_status()
-        keys = f"/organizations/{made.json()['id']}/api_keys"
-        key: str = self.operator.post(keys, json={"name": name}).raise_for_status().json()["key"]
-        return key
-
 
 @contextmanager
-def whole_yard(folder: Path, **variables: str) -> Iterator[Running]:
-    """`yard up` on a home in `folder`, told more by `variables`; how it starts is seen on stderr."""
-    settings = Settings(home=folder / "home")
-    made, ours = smoke.folder(PROJECT / ".yard"), smoke.folder(settings.absolute_home())
-    if made.exists() and not ours.exists():
-        shutil.copytree(made, ours)
-    with demo.running(settings, store=variables, console=Console(stderr=True)) as yard:
-        yield Running(yard.api_url, json.loads(settings.keys_file().read_text()))
-
-
-@contextmanager
-def api_alone(folder: Path) -> Iterator[Running]:
-    """The API on a durable Postgres: batches that are made stay queued."""
-    home, port = folder / "api_home", free_port()
+def api_alone() -> Iterator[RunningApi]:
+    """`python -m api` on a durable Postgres, with nobody to run the batches that are made."""
+    home, port = Path(tempfile.mkdtemp(prefix="yard-bench-")), free_port()
+    home.chmod(0o711)  # as `yard up` has it: Postgres may run as another user
     settings = Settings(home=home, api_port=port)
-    home.mkdir(mode=0o711)
-    with EmbeddedPostgres(home / "postgres", durable=True) as postgres:
-        postgres.create_database("yard")
-        environment = {
-            **inherited_environment(),
-            "YARD_HOME": str(home),
-            "YARD_DATABASE_URL": postgres.url("yard"),
-            "YARD_API_PORT": str(port),
-        }
-        subprocess.run(
-            [sys.executable, "-m", "orchestrator.embedded.first_start"],
-            env=environment,
-            cwd=PROJECT,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        child = ChildProcess.spawn(
-            [sys.executable, "-m", "api"], env=environment, log=home / "api.log", cwd=PROJECT
-        )
-        try:
-            _wait_alive(child, settings.api_url())
-            yield Running(settings.api_url(), json.loads(settings.keys_file().read_text()))
-        finally:
-            child.terminate(10.0)
+    try:
+        with EmbeddedPostgres(home / "postgres", durable=True) as postgres:
+            postgres.create_database("yard")
+            environment = inherited_environment() | {
+                "YARD_HOME": str(home),
+                "YARD_DATABASE_URL": postgres.url("yard"),
+                "YARD_API_PORT": str(port),
+            }
+            first_start = [sys.executable, "-m", "orchestrator.embedded.first_start"]
+            subprocess.run(first_start, env=environment, cwd=PROJECT, check=True, capture_output=True)
+            argv = [sys.executable, "-m", "api"]
+            child = ChildProcess.spawn(argv, env=environment, log=home / "api.log", cwd=PROJECT)
+            try:
+                _wait_alive(child, settings.api_url())
+                keys = json.loads(settings.keys_file().read_text())
+                yield RunningApi(home, settings.api_url(), child.pid, keys)
+            finally:
+                child.terminate(10.0)
+    finally:
+        shutil.rmtree(home)
+
+
+def new_customer(api_url: str, operator_key: str, *, name: str, tier: str) -> str:
+    """A key of a new organization, made as its operator would."""
+    headers = {"Authorization": f"Bearer {operator_key}"}
+    with httpx.Client(base_url=f"{api_url}/v1", headers=headers, trust_env=False) as operator:
+        made = operator.post("/organizations", json={"name": name, "tier": tier}).raise_for_status()
+        path = f"/organizations/{made.json()['id']}/api_keys"
+        key: str = operator.post(path, json={"name": name}).raise_for_status().json()["key"]
+        return key
 
 
 def _wait_alive(child: ChildProcess, url: str) -> None:

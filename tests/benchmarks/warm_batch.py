@@ -1,139 +1,95 @@
-"""Our driver against vLLM's own `run-batch`: the same lines, model, flags and machine, in turns.
+"""One large batch through a warm yard against vLLM's `run-batch` on the same lines, in turns."""
 
-    python -m tests.benchmarks.warm_batch MODEL_FOLDER [--lines 512] [--tokens 64] [--rounds 2]
-
-For `run-batch` the clock runs from the moment it reads the file, its engine started, to the moment it
-writes its results; for us from the first line sent to the last segment stored. Each round has prompts
-of its own, so that no engine has seen them before.
-"""
-
-import argparse
-import asyncio
-import json
-import os
-import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import mean
 
-import numpy as np
+import openai
 
-from orchestrator import settings
-from orchestrator.planning import order
-from orchestrator.storage.local import LocalStore
-from tests.batch_files import Shelf, chat_line, write_batch
-from workers.inference.drive import Orders, Target, drive
-from workers.inference.server import EngineServer, EngineSpec
+from tests.benchmarks.lines import OUTPUT_TOKENS, equal_lines, model
+from tests.benchmarks.run_batch import PeerRun, run_batch
+from tests.benchmarks.running import whole_yard
+from tests.benchmarks.table import Table
+from tests.customer import ENDED, Line, customer, submit
 
-MODEL = "bench"
-START_SECONDS_MAX = 600.0
-FILL = 1.25  # lines in flight per place in the engine, as the yard has it
+LINES, LINES_QUICK = 2_000, 200
+WARM_UP_LINES = 64
+POLL_SECONDS = 0.25
 
-
-def batch(lines: int, tokens: int, round_: str) -> list[dict[str, Any]]:
-    """Lines that all cost `tokens` output tokens."""
-    return [
-        chat_line(
-            number,
-            model=MODEL,
-            messages=[{"role": "user", "content": f"{round_} {number}: name the subject."}],
-            max_tokens=tokens,
-            ignore_eos=True,
-        )
-        for number in range(lines)
-    ]
+NOTES = f"""\
+The same lines, {OUTPUT_TOKENS} output tokens each, by the same engine flags, one run after the other:
+`run-batch`, the yard twice, `run-batch` again. So neither has the better moment, and neither has a process
+of the other beside it. `run-batch` is timed from reading its file to writing its results, its engine's start
+apart. The yard is timed as its customer sees it, with the engine warm: from `in_progress` to `completed`,
+and from the answer to its create request, with validation and dispatch."""
 
 
-async def ours(folder: Path, lines: list[dict[str, Any]], target: Target) -> float:
-    """Lines per second of our driver."""
-    source, shelf, orders = folder / "ours.jsonl", Shelf(LocalStore(folder / "store")), Orders()
-    index = write_batch(source, lines)
-    orders.retarget({MODEL: [target]})
-    began = time.monotonic()
-    await drive(
-        source=source,
-        index=index,
-        order=order(index, np.arange(len(index))),
-        orders=orders,
-        segments=shelf.writer(),
+@dataclass(frozen=True)
+class OurRun:
+    """Seconds to `completed`: from `in_progress`, and from the answer to the create request."""
+
+    output_tokens: int
+    run_seconds: float
+    total_seconds: float
+
+
+def measure(*, quick: bool) -> Table:
+    """Two rounds of each."""
+    count = LINES_QUICK if quick else LINES
+    rounds = [equal_lines(count, about=f"The {name} round, line") for name in ("first", "second")]
+    with tempfile.TemporaryDirectory(prefix="yard-bench-") as folder:
+        theirs = [run_batch(Path(folder), rounds[0], model())]
+        engine_seconds, ours = _ours(rounds)
+        theirs.append(run_batch(Path(folder), rounds[1], model()))
+    return _table(count, theirs, ours, engine_seconds)
+
+
+def _ours(rounds: Sequence[Sequence[Line]]) -> tuple[float, list[OurRun]]:
+    """How long the first, small batch took, which starts the engine; then the rounds."""
+    with whole_yard() as yard, customer(yard) as client:
+        cold = _run(client, equal_lines(WARM_UP_LINES, about="Before all rounds, line"))
+        return cold.total_seconds, [_run(client, lines) for lines in rounds]
+
+
+def _run(client: openai.OpenAI, lines: Sequence[Line]) -> OurRun:
+    batch = submit(client, lines)
+    created = running = time.monotonic()
+    while batch.status not in ENDED:
+        time.sleep(POLL_SECONDS)
+        batch = client.batches.retrieve(batch.id)
+        if batch.status == "validating":
+            running = time.monotonic()
+    ended = time.monotonic()
+    assert batch.status == "completed", batch.to_json()
+    assert batch.usage is not None
+    assert batch.usage.output_tokens == len(lines) * OUTPUT_TOKENS, batch.to_json()
+    return OurRun(batch.usage.output_tokens, ended - running, ended - created)
+
+
+def _table(count: int, theirs: list[PeerRun], ours: list[OurRun], engine_seconds: float) -> Table:
+    def row(name: str, runs: Sequence[tuple[int, float]]) -> list[str]:
+        rates = [tokens / seconds for tokens, seconds in runs]
+        peer = mean(run.output_tokens / run.run_seconds for run in theirs)
+        lines = mean(count / seconds for _, seconds in runs)
+        return [
+            name,
+            ", ".join(f"{rate:,.0f}" for rate in rates),
+            f"{lines:.1f}",
+            f"{mean(rates) / peer:.2f}",
+        ]
+
+    start = mean(run.start_seconds for run in theirs)
+    return Table(
+        title=f"One batch of {count:,} lines, warm",
+        columns=("", "output tokens/s, each run", "lines/s", "ratio"),
+        rows=[
+            row("`run-batch`, engine start left out", [(r.output_tokens, r.run_seconds) for r in theirs]),
+            row("yard, in_progress to completed", [(r.output_tokens, r.run_seconds) for r in ours]),
+            row("yard, create to completed", [(r.output_tokens, r.total_seconds) for r in ours]),
+        ],
+        notes=f"{NOTES} Engine start: `run-batch` {start:.0f} s for each file, the yard once: its first "
+        f"batch, of {WARM_UP_LINES} lines, took {engine_seconds:.0f} s in all.",
     )
-    seconds = time.monotonic() - began
-    assert sum(info.completed for info in shelf.adopted) == len(lines)
-    return len(lines) / seconds
-
-
-def theirs(folder: Path, lines: list[dict[str, Any]], spec: EngineSpec) -> float:
-    """Lines per second of `run-batch`, its start not counted."""
-    source, output = folder / "theirs.jsonl", folder / "theirs.out.jsonl"
-    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    argv = [str(spec.python), "-m", "vllm.entrypoints.openai.run_batch"]
-    argv += ["-i", str(source), "-o", str(output), "--model", spec.source]
-    argv += ["--served-model-name", spec.model, "--max-model-len", str(spec.context_length)]
-    argv += ["--max-num-seqs", str(spec.max_num_seqs)]
-    argv += [] if spec.cuda else ["--enforce-eager"]
-    began = ended = 0.0
-    with subprocess.Popen(
-        argv,
-        env=spec.child_environment() | {"PYTHONUNBUFFERED": "1"},
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        for text in process.stdout:
-            if "Reading batch from" in text:
-                began = time.monotonic()
-            if "Writing outputs to local file" in text:
-                ended = time.monotonic()
-    assert len(output.read_text().splitlines()) == len(lines)
-    return len(lines) / (ended - began)
-
-
-async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
-    parser.add_argument("--lines", type=int, default=512)
-    parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--max-num-seqs", type=int, default=256)
-    options = parser.parse_args()
-    here = settings.Settings()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        spec = EngineSpec(
-            id="eng_bench",
-            model=MODEL,
-            source=str(options.model.resolve()),
-            python=here.gpu_interpreter(),
-            host="127.0.0.1",
-            api_key="bench",
-            context_length=512,
-            max_num_seqs=options.max_num_seqs,
-            flags=[],
-            cuda=here.has_cuda(),
-            log=folder / "engine.log",
-            environment=settings.inherited_environment(),
-        )
-        server = EngineServer(spec)
-        began = time.monotonic()
-        await server.start()
-        try:
-            await server.wait_ready(START_SECONDS_MAX)
-            print(f"engine ready after {time.monotonic() - began:.1f} s")
-            target = Target(spec.id, server.url, spec.api_key, int(spec.max_num_seqs * FILL))
-            await ours(folder, batch(32, options.tokens, "warm-up"), target)
-            print(f"{'round':>5} {'ours':>10} {'run-batch':>10} {'ratio':>6}   load")
-            for number in range(1, options.rounds + 1):
-                lines = batch(options.lines, options.tokens, f"round {number}")
-                we = await ours(folder, lines, target)
-                they = await asyncio.to_thread(theirs, folder, lines, spec)
-                load = os.getloadavg()[0]
-                print(f"{number:5d} {we:8.1f}/s {they:8.1f}/s {we / they:6.2f}   {load:.1f}")
-        finally:
-            await server.stop()
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
