@@ -10,8 +10,8 @@ import pytest
 from openai.types import Batch
 from sqlmodel import select
 
-from orchestrator.batches.progress import FILL
 from orchestrator.batches.segments import FLUSH_LINES
+from orchestrator.batches.sharing import FILL
 from orchestrator.engines.model import Engine, EngineStatus
 from orchestrator.jobs.model import Job, JobStatus
 from orchestrator.metering.model import Usage
