@@ -222,9 +222,7 @@ def _descendants(ancestor: int) -> list[int]:
 def _end_like(status: int) -> None:
     """Exit as the child did, by its code or by its signal."""
     if os.WIFSIGNALED(status):
-        resource.setrlimit(
-            resource.RLIMIT_CORE, (0, 0)
-        )  # one core file is the child's, not ours too
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # one core file is the child's, not ours too
         if os.WTERMSIG(status) != signal.SIGKILL:
             signal.signal(os.WTERMSIG(status), signal.SIG_DFL)
         os.kill(os.getpid(), os.WTERMSIG(status))

@@ -87,9 +87,7 @@ def _syntax_advice(raw: bytes, error: str) -> str:
     if _NOT_A_NUMBER.search(raw):
         return f"NaN and Infinity are no JSON numbers: write null or a number. {error}."
     if "truncated" in error:
-        return (
-            "It ends too early: write the request on one line, with \\n for line breaks in strings."
-        )
+        return "It ends too early: write the request on one line, with \\n for line breaks in strings."
     return f"{error}: write each request with a JSON library, one a line."
 
 
@@ -207,9 +205,7 @@ _KINDS = {
     b"n": "null",
 }
 _NOT_JSON = "This line is not parseable as valid JSON."
-_REPEATED_KEY = (
-    "A key is written twice on this line, once with a value that is not allowed: keep one."
-)
+_REPEATED_KEY = "A key is written twice on this line, once with a value that is not allowed: keep one."
 _CUSTOM_ID_FIRST = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*("(?:[^"\\]++|\\.)*+")', re.DOTALL)
 _NOT_A_NUMBER = re.compile(rb"\b(?:NaN|Infinity)\b")
 _LONE_SURROGATE = re.compile(

@@ -29,9 +29,7 @@ class Batch(SQLModel, table=True):
         Index(
             "ix_batch_live",
             "organization_id",
-            postgresql_where=text(
-                "status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"
-            ),
+            postgresql_where=text("status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"),
         ),
         UniqueConstraint("project_id", "idempotency_key", name="uq_batch_idempotency_key"),
         CheckConstraint(

@@ -62,9 +62,7 @@ class Sizer:
                 self._fill(row, request, prompt)
         return rows
 
-    def _prompts(
-        self, tokenizer: str | None, lines: Sequence[tuple[Line, RequestLine]]
-    ) -> list[Prompt]:
+    def _prompts(self, tokenizer: str | None, lines: Sequence[tuple[Line, RequestLine]]) -> list[Prompt]:
         if tokenizer not in self._counters:
             self._counters[tokenizer] = TokenCounter(tokenizer)
         bodies = [_prompt_body(line.raw) for line, _ in lines]

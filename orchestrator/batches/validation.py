@@ -136,9 +136,7 @@ class FileValidator:
     custom_ids at most. `on_problem` is told every problem, in line order.
     """
 
-    def __init__(
-        self, limits: LineLimits, on_problem: Callable[[LineProblem], None] | None = None
-    ) -> None:
+    def __init__(self, limits: LineLimits, on_problem: Callable[[LineProblem], None] | None = None) -> None:
         self._splitter = LineSplitter(limits.line_bytes_max)
         self._checker = LineChecker(limits)
         self._on_problem = on_problem

@@ -166,9 +166,7 @@ def completion_window(tiers: Tiers, tier: Tier, window: str) -> Verdict:
     lifted_by = None
     if hours is not None:
         lifted_by = tiers.cheapest_with(
-            lambda other: (
-                other.completion_window_hours_min <= hours <= other.completion_window_hours_max
-            )
+            lambda other: other.completion_window_hours_min <= hours <= other.completion_window_hours_max
         )
     allowed = f"{lowest}h" if lowest == highest else f"{lowest}h to {highest}h"
     return Refused(

@@ -78,12 +78,8 @@ def quote(loads: Mapping[str, ModelLoad], discount: float) -> Quote:
         prompt_tokens=sum(load.prompt_tokens for load in loads.values()),
         expected_output_tokens=sum(expected.values()),
         worst_output_tokens=sum(load.max_output_tokens for load in loads.values()),
-        expected_cost_micros=sum(
-            _cost(load, expected[model], discount) for model, load in loads.items()
-        ),
-        worst_cost_micros=sum(
-            _cost(load, load.max_output_tokens, discount) for load in loads.values()
-        ),
+        expected_cost_micros=sum(_cost(load, expected[model], discount) for model, load in loads.items()),
+        worst_cost_micros=sum(_cost(load, load.max_output_tokens, discount) for load in loads.values()),
         start_p50_seconds=min(starts) if timed else None,
         finish_p50_seconds=max(ends) if timed else None,
         finish_p90_seconds=max(ends) * P90_SLOWDOWN if timed else None,

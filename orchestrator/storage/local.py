@@ -61,17 +61,13 @@ class LocalStore:
             await _disk(draft.discard)
             raise
 
-    async def put(
-        self, key: str, data: bytes, *, content_type: str = "application/jsonl"
-    ) -> Stored:
+    async def put(self, key: str, data: bytes, *, content_type: str = "application/jsonl") -> Stored:
         async def chunks() -> AsyncIterator[bytes]:
             yield data
 
         return await self.put_stream(key, chunks(), content_type=content_type)
 
-    async def get_stream(
-        self, key: str, *, start: int = 0, end: int | None = None
-    ) -> AsyncIterator[bytes]:
+    async def get_stream(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         if start < 0:
             raise ValueError(f"expected a start of 0 or more, found {start}")
         file = await _disk(self._open, key)

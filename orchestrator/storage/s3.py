@@ -95,17 +95,13 @@ class S3Store:
             raise
         return Stored(size=size, sha256=digest.hexdigest())
 
-    async def put(
-        self, key: str, data: bytes, *, content_type: str = "application/jsonl"
-    ) -> Stored:
+    async def put(self, key: str, data: bytes, *, content_type: str = "application/jsonl") -> Stored:
         async def chunks() -> AsyncIterator[bytes]:
             yield data
 
         return await self.put_stream(key, chunks(), content_type=content_type)
 
-    async def get_stream(
-        self, key: str, *, start: int = 0, end: int | None = None
-    ) -> AsyncIterator[bytes]:
+    async def get_stream(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         if start < 0:
             raise ValueError(f"expected a start of 0 or more, found {start}")
         response = await _call(partial(self._get, key, start, end))
@@ -267,17 +263,13 @@ class _MultipartUpload:
         self._id = begun["UploadId"]
 
     def send(self, number: int, part: bytes) -> None:
-        answer = self._client.upload_part(
-            **self._target, UploadId=self._id, PartNumber=number, Body=part
-        )
+        answer = self._client.upload_part(**self._target, UploadId=self._id, PartNumber=number, Body=part)
         proof = {name: answer[name] for name in _PROOFS if name in answer}
         self._sent[number] = {"PartNumber": number, **proof}
 
     def complete(self) -> None:
         parts = {"Parts": [self._sent[number] for number in sorted(self._sent)]}
-        self._client.complete_multipart_upload(
-            **self._target, UploadId=self._id, MultipartUpload=parts
-        )
+        self._client.complete_multipart_upload(**self._target, UploadId=self._id, MultipartUpload=parts)
 
     def abort(self) -> None:
         if self._id is None:

@@ -52,15 +52,11 @@ class ObjectStore(Protocol):
         whole object or none, and nothing half-made is kept."""
         ...
 
-    async def put(
-        self, key: str, data: bytes, *, content_type: str = "application/jsonl"
-    ) -> Stored:
+    async def put(self, key: str, data: bytes, *, content_type: str = "application/jsonl") -> Stored:
         """Store `data` as one object."""
         ...
 
-    def get_stream(
-        self, key: str, *, start: int = 0, end: int | None = None
-    ) -> AsyncIterator[bytes]:
+    def get_stream(self, key: str, *, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The object's bytes from `start` to before `end`, as far as it has them: none where
         `start` is at its end or beyond. Raises ObjectMissing at the first chunk."""
         ...

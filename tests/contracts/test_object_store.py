@@ -175,9 +175,7 @@ async def test_a_get_refuses_more_than_it_was_told_to_expect(store: ObjectStore)
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-async def test_an_odd_key_is_refused_by_every_method(
-    store: ObjectStore, key: str, tmp_path: Path
-) -> None:
+async def test_an_odd_key_is_refused_by_every_method(store: ObjectStore, key: str, tmp_path: Path) -> None:
     async def copy() -> None:
         async with store.local_copy(key, tmp_path):
             pass
@@ -256,9 +254,7 @@ async def test_a_local_copy_is_a_file_while_the_block_lasts(
     assert await store.size(KEY) == size
 
 
-async def test_a_local_copy_is_cleaned_up_after_a_failure(
-    store: ObjectStore, tmp_path: Path
-) -> None:
+async def test_a_local_copy_is_cleaned_up_after_a_failure(store: ObjectStore, tmp_path: Path) -> None:
     await store.put(KEY, b"x")
     with pytest.raises(RuntimeError, match="reader"):
         async with store.local_copy(KEY, tmp_path / "copies"):

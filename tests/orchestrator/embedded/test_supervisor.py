@@ -100,9 +100,7 @@ def run(tmp_path: Path) -> Iterator[Callable[..., Running]]:
         running.join()
 
 
-def test_a_stage_starts_when_the_one_before_it_answers(
-    run: Callable[..., Running], tmp_path: Path
-) -> None:
+def test_a_stage_starts_when_the_one_before_it_answers(run: Callable[..., Running], tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     first = Part(**{**vars(lives("first", tmp_path)), "ready": lambda _: gate.exists()})
     running = run([first], [lives("second", tmp_path)])
@@ -138,9 +136,7 @@ def test_a_part_that_dies_is_started_again(run: Callable[..., Running], tmp_path
     assert "was ended by signal 9; restart 1" in said
 
 
-def test_a_task_runs_once_and_holds_back_what_needs_it(
-    run: Callable[..., Running], tmp_path: Path
-) -> None:
+def test_a_task_runs_once_and_holds_back_what_needs_it(run: Callable[..., Running], tmp_path: Path) -> None:
     task = script("task", "open('runs', 'a').write('x')", tmp_path, once=True)
     running = run([task], [lives("after", tmp_path)])
     assert running.ready.wait(DEADLINE_SECONDS)

@@ -77,18 +77,12 @@ def test_the_most_urgent_demand_takes_the_only_gpu() -> None:
 
 def test_an_engine_that_nobody_needs_is_drained_after_its_idle_time() -> None:
     idle = engine("a", needed=301)
-    assert decide(gpus=1, wanted=[], running=[idle], failures={}, now=NOW) == [
-        Drain("eng_a", "idle")
-    ]
-    assert not decide(
-        gpus=1, wanted=[], running=[engine("a", needed=299)], failures={}, now=NOW
-    )
+    assert decide(gpus=1, wanted=[], running=[idle], failures={}, now=NOW) == [Drain("eng_a", "idle")]
+    assert not decide(gpus=1, wanted=[], running=[engine("a", needed=299)], failures={}, now=NOW)
 
 
 def test_an_idle_engine_makes_room_at_once_for_another_model() -> None:
-    decisions = decide(
-        gpus=1, wanted=[wanted("b")], running=[engine("a", needed=5)], failures={}, now=NOW
-    )
+    decisions = decide(gpus=1, wanted=[wanted("b")], running=[engine("a", needed=5)], failures={}, now=NOW)
     assert decisions == [Drain("eng_a", "to make room for b")]
 
 
@@ -118,9 +112,7 @@ def test_a_model_that_failed_waits_before_it_is_started_again() -> None:
     assert backoff(2) == timedelta(seconds=10)
     assert not decide(gpus=1, wanted=[wanted("a")], running=[], failures=failed, now=NOW)
     later = NOW + timedelta(seconds=5)
-    assert decide(gpus=1, wanted=[wanted("a")], running=[], failures=failed, now=later) == [
-        Start("a")
-    ]
+    assert decide(gpus=1, wanted=[wanted("a")], running=[], failures=failed, now=later) == [Start("a")]
 
 
 def test_a_model_that_failed_too_often_is_given_up_with_its_last_words() -> None:

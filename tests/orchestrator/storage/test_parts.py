@@ -10,9 +10,7 @@ from orchestrator.storage.parts import Work, in_flight, in_parts
 
 
 @given(chunks=st.lists(st.binary(max_size=40)), size=st.integers(1, 50))
-def test_parts_are_the_same_bytes_and_all_but_the_last_of_one_size(
-    chunks: list[bytes], size: int
-) -> None:
+def test_parts_are_the_same_bytes_and_all_but_the_last_of_one_size(chunks: list[bytes], size: int) -> None:
     parts = asyncio.run(collect(chunks, size))
     assert b"".join(parts) == b"".join(chunks)
     assert all(len(part) == size for part in parts[:-1])
