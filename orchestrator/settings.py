@@ -11,7 +11,6 @@ from typing import Literal
 from pydantic import BaseModel, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-
 PROJECT = Path(__file__).resolve().parent.parent
 
 

@@ -123,9 +123,7 @@ class Rgw:
         (self._folder / "mon").mkdir(parents=True)
         (self._folder / "ceph.conf").write_text(self._configuration)
         monmap, keyring = str(self._folder / "monmap"), str(self._folder / "keyring")
-        self._run(
-            "monmaptool", "--create", "--fsid", self._fsid, "--addv", "a", self._monitor, monmap
-        )
+        self._run("monmaptool", "--create", "--fsid", self._fsid, "--addv", "a", self._monitor, monmap)
         key = ("ceph-authtool", keyring, "--gen-key", "--cap", "mon", "allow *")
         self._run(*key, "--create-keyring", "-n", "mon.")
         self._run(*key, "-n", "client.admin", "--cap", "osd", "allow *", "--cap", "mgr", "allow *")
