@@ -67,7 +67,7 @@ async def _store(
         return None
     key = keys.batch_result(run.batch.organization_id, run.batch.id, kind.value)
     stored = await run.here.store.put_stream(key, merge(kind, results, segments, unrun=unrun))
-    return ResultFile(key=key, stored=stored, lines=lines)
+    return ResultFile(key=key, stored=stored, lines=lines, keep_days=run.tier.retention_days)
 
 
 async def _store_unfinished(run: BatchRun, index: LineIndex, results: ResultMap) -> None:

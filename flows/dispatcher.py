@@ -30,6 +30,7 @@ from orchestrator.batches.model import Batch
 from orchestrator.batches.standing import summary_of
 from orchestrator.database import leases
 from orchestrator.database.listen import listen
+from orchestrator.database.session import notify
 from orchestrator.errors import LeaseLost
 from orchestrator.files.model import File
 from orchestrator.jobs import service as jobs
@@ -194,6 +195,7 @@ def _put_back(here: Yard, claimed: Sequence[Job]) -> None:
 def _attach(here: Yard, job: Job, run_id: str) -> None:
     with here.database.transaction() as tx:
         jobs.attach_flow_run(tx, job_id=job.id, token=job.lease_token or "", flow_run_id=run_id)
+        notify(tx, runs.NEW_RUNS)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from flows.composition import Yard
 from flows.engine import new_api_key
 from orchestrator import clock
 from orchestrator.batches.sharing import ENGINE_HISTORY_SECONDS
+from orchestrator.database.session import notify
 from orchestrator.engines import placement
 from orchestrator.engines import service as engines
 from orchestrator.engines.model import Engine, EngineStatus
@@ -83,6 +84,7 @@ def _attach(here: Yard, engine_id: str, run_id: str) -> None:
         engine = engines.get(tx, engine_id)
         if engine is not None and engine.flow_run_id is None:
             engine.flow_run_id = run_id
+        notify(tx, runs.NEW_RUNS)
 
 
 async def watch_remote_engines(here: Yard) -> None:

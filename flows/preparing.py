@@ -68,7 +68,7 @@ async def _store_report(run: BatchRun, prepared: Preparation) -> ResultFile | No
         return None
     key = keys.batch_result(run.batch.organization_id, run.batch.id, "report")
     stored = await run.here.store.put(key, prepared.report.read_bytes())
-    return ResultFile(key=key, stored=stored, lines=prepared.bad_lines)
+    return ResultFile(key=key, stored=stored, lines=prepared.bad_lines, keep_days=run.tier.retention_days)
 
 
 def _batch_error(problem: LineProblem) -> dict[str, Any]:

@@ -29,6 +29,7 @@ T = TypeVar("T")
 PREFECT_AWAY = (httpx.HTTPError,)  # refused, timed out, or answered with an error status
 PAGE = 200  # the most rows that Prefect's server returns at once
 PAGES_MAX = 100
+NEW_RUNS = "flow_runs"  # the channel on which workers hear that a run was made
 GOING = [StateType.PENDING, StateType.RUNNING]
 UNFINISHED = [*GOING, StateType.CANCELLING]
 

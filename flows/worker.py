@@ -19,9 +19,12 @@ from types import FrameType
 
 from prefect.settings import PREFECT_API_URL
 
+from flows.runs import NEW_RUNS
 from flows.stop import StopSignal, current_stop
 from flows.yard_worker import YardWorker
 from orchestrator import telemetry
+from orchestrator.database.listen import listen
+from orchestrator.settings import Settings
 
 __all__ = ["StopSignal", "YardWorker", "current_stop", "main"]
 
@@ -38,10 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if PREFECT_API_URL.value() is None:
         parser.error("PREFECT_API_URL is not set: start with `yard up`, or point it at Prefect")
     telemetry.configure(f"worker {options.name}")
-    serve(YardWorker(pool=options.pool, name=options.name, limit=options.limit))
+    database_url = Settings().database_url
+    woken = database_url is not None
+    worker = YardWorker(pool=options.pool, name=options.name, limit=options.limit, woken=woken)
+    serve(worker, database_url.get_secret_value() if database_url else None)
 
 
-def serve(worker: YardWorker) -> None:
+def serve(worker: YardWorker, database_url: str | None) -> None:
     """Run the worker's event loop beside the main thread, which waits for signals.
 
     On the main thread Prefect's flow engine would take SIGTERM for itself and raise out of whatever
@@ -59,10 +65,25 @@ def serve(worker: YardWorker) -> None:
     signal.signal(signal.SIGTERM, told)
     signal.signal(signal.SIGINT, told)
     with ThreadPoolExecutor(1, thread_name_prefix="flows") as loop_thread:
-        loop_thread.submit(copy_context().run, asyncio.run, worker.serve()).result()
+        loop_thread.submit(copy_context().run, asyncio.run, _serve(worker, database_url)).result()
     last_moment = threading.Timer(EXIT_SECONDS_MAX, os._exit, [0])
     last_moment.daemon = True
     last_moment.start()
+
+
+async def _serve(worker: YardWorker, database_url: str | None) -> None:
+    """Serve, and look for runs at once when the database says that there is a new one."""
+    waking = asyncio.create_task(_wake(worker, database_url)) if database_url else None
+    try:
+        await worker.serve()
+    finally:
+        if waking is not None:
+            waking.cancel()
+
+
+async def _wake(worker: YardWorker, database_url: str) -> None:
+    async for _ in listen(database_url, [NEW_RUNS]):
+        worker.wake()
 
 
 if __name__ == "__main__":

@@ -11,22 +11,23 @@ from orchestrator.files.model import File, Purpose
 from orchestrator.storage.keys import Result
 from orchestrator.storage.store import Stored
 
-RESULT_DAYS = 30  # as OpenAI keeps output files, unless the batch says otherwise
+SECONDS_A_DAY = 86_400
 
 
 @dataclass(frozen=True)
 class ResultFile:
-    """What is in the store under `key`, and how many lines it has."""
+    """What is in the store under `key`, how many lines it has, and how long the tier keeps it."""
 
     key: str
     stored: Stored
     lines: int
+    keep_days: int
 
 
 def add(tx: Session, batch: Batch, result: ResultFile, kind: Result) -> str:
     """The File of a stored result, and its id."""
     moment = clock.now()
-    seconds = batch.output_expires_after_seconds or RESULT_DAYS * 86400
+    seconds = batch.output_expires_after_seconds or result.keep_days * SECONDS_A_DAY
     file = File(
         id=ids.new("file-"),
         organization_id=batch.organization_id,

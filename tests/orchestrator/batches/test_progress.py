@@ -66,7 +66,9 @@ def segment(sequence: int, *, completed: int = 2, failed: int = 1) -> SegmentInf
 
 
 def result(kind: str, lines: int) -> ResultFile:
-    return ResultFile(key=f"results/{kind}", stored=Stored(size=10, sha256="0" * 64), lines=lines)
+    return ResultFile(
+        key=f"results/{kind}", stored=Stored(size=10, sha256="0" * 64), lines=lines, keep_days=7
+    )
 
 
 def beat(tx: Session, lease: BatchLease, lines: int = 3) -> progress.Situation:

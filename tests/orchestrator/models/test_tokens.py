@@ -132,3 +132,9 @@ def test_counting_says_nothing_about_a_missing_torch(source: Path):
     program = f"from orchestrator.models.tokens import TokenCounter; TokenCounter({str(source)!r})"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout + ran.stderr == ""
+
+
+def test_a_folder_without_a_tokenizer_leaves_sizes_to_be_estimated(tmp_path: Path) -> None:
+    assert tokenizer_folder(str(tmp_path)) is None
+    (tmp_path / "tokenizer.json").touch()
+    assert tokenizer_folder(str(tmp_path)) == str(tmp_path)
