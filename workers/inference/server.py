@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import aiohttp
@@ -158,13 +159,15 @@ class EngineServer:
 
 def telling(log: str) -> str:
     """The line of a vLLM log that says what went wrong: its last exception that is not the echo of
-    another process's; without one, its last lines."""
-    lines = [_LOG_PREFIX.sub("", line).strip() for line in log.splitlines()]
+    another process's, with the line below that belongs to it; without one, its last lines."""
+    lines = [_LOG_PREFIX.sub("", line).rstrip() for line in log.splitlines()]
     lines = [line for line in lines if line]
-    for line in reversed(lines):
+    for line, below in reversed(list(pairwise([*lines, ""]))):
         if _EXCEPTION.match(line) and not any(noise in line for noise in _NOISE):
-            return line[:LAST_WORDS_CHARACTERS_MAX]
-    return " | ".join(lines[-3:])[-LAST_WORDS_CHARACTERS_MAX:] or "nothing"
+            words = f"{line} {below.strip()}" if below.startswith("  ") else line
+            return words[:LAST_WORDS_CHARACTERS_MAX]
+    last = " | ".join(line.strip() for line in lines[-3:])
+    return last[-LAST_WORDS_CHARACTERS_MAX:] or "nothing"
 
 
 def _free_port(host: str) -> int:

@@ -192,6 +192,14 @@ def test_a_wrong_flag_is_told() -> None:
     assert telling(log) == "api_server.py: error: unrecognized arguments: --max-loops 3"
 
 
+def test_what_an_exception_says_in_its_second_line_is_told() -> None:
+    log = "(APIServer pid=1) pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+    log += "(APIServer pid=1)   Value error, Invalid repository ID\n(APIServer pid=1) Please verify:\n"
+    assert telling(log) == (
+        "pydantic_core.ValidationError: 1 validation error for ModelConfig Value error, Invalid repository ID"
+    )
+
+
 def test_a_log_without_an_exception_tells_its_last_lines() -> None:
     log = "a\nb\n(APIServer pid=1) INFO 11-23 19:00:00 [x.py:1] c\n\nd\n"
     assert telling(log) == "b | c | d"
