@@ -92,8 +92,8 @@ async def _lead(here: Yard, prefect: PrefectClient, woken: asyncio.Event, stoppi
             log.warning("prefect_away", error=type(error).__name__)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(_either(woken, stopping), TICK_SECONDS)
-    with here.database.transaction() as tx:
-        leases.release(tx, LEADER, token)
+    with contextlib.suppress(OperationalError), here.database.transaction() as tx:
+        leases.release(tx, LEADER, token)  # or, with the database gone, let it run out
 
 
 async def _either(first: asyncio.Event, second: asyncio.Event) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from orchestrator.models import tokens
-from orchestrator.models.tokens import Prompt, PromptBody, TokenCounter
+from orchestrator.models.tokens import Prompt, PromptBody, TokenCounter, tokenizer_folder
 from tests.tiny_tokenizer import write_tokenizer
 
 CHAT = "/v1/chat/completions"
