@@ -205,8 +205,7 @@ def running_yard(variables: Mapping[str, str], *, model: Path | None = None) -> 
         yard.stop()
     finally:
         if yard.process is not None and yard.process.poll() is None:
-            yard.process.kill()  # which ends all the others
-            yard.process.wait()
+            yard.kill()  # which ends all the others
         shutil.rmtree(home)
 
 
