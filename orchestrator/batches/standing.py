@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, time
 
-from sqlmodel import Session, col, or_, select
+from sqlalchemy import and_, func, or_, select
+from sqlmodel import Session, col
 
 from orchestrator.batches.model import Batch
 from orchestrator.batches.states import FINAL, BatchStatus
@@ -29,42 +30,51 @@ class Standing:
 
 def standing(tx: Session, *, organization_id: str, now: datetime) -> Standing:
     """The organization's standing. To act on it, hold the organization's row: see
-    `service.create`."""
+    `service.create`. One question, answered with a short row for each input file: a customer may
+    have a thousand batches."""
     midnight = datetime.combine(now.date(), time(), now.tzinfo)
     live = col(Batch.status).not_in(FINAL)
-    rows = tx.exec(
-        select(Batch, File)
-        .join(File, col(File.id) == col(Batch.input_file_id))
-        .where(Batch.organization_id == organization_id)
-        .where(or_(live, col(Batch.created_at) >= midnight))
+    today = col(Batch.created_at) >= midnight
+    # Until it is validated a batch has the lines that the upload counted; a refused one has none.
+    unknown = and_(col(Batch.request_total) == 0, col(Batch.status) != BatchStatus.FAILED)
+    done = col(Batch.request_completed) + col(Batch.request_failed)
+    rows = tx.execute(
+        select(
+            col(File.bytes).label("bytes"),
+            col(File.summary)["lines"].as_integer().label("lines"),
+            col(File.summary)["models"].label("models"),
+            func.count().filter(live).label("live_batches"),
+            func.coalesce(func.sum(col(Batch.request_total) - done).filter(live), 0).label("left"),
+            func.count().filter(live, unknown).label("unknown_left"),
+            func.coalesce(func.sum(Batch.request_total).filter(today), 0).label("today"),
+            func.count().filter(today, unknown).label("unknown_today"),
+        )
+        .join(Batch, col(Batch.input_file_id) == col(File.id))
+        .where(col(Batch.organization_id) == organization_id, or_(live, today))
+        .group_by(col(File.id))
     ).all()
     queued: Counter[str] = Counter()
-    live_batches = lines_today = 0
-    for batch, file in rows:
-        if batch.status not in FINAL:
-            live_batches += 1
-            done = batch.request_completed + batch.request_failed
-            queued.update(queued_tokens(file, lines=lines_of(batch, file) - done))
-        if batch.created_at >= midnight:
-            lines_today += lines_of(batch, file)
-    return Standing(live_batches, lines_today, queued)
-
-
-def lines_of(batch: Batch, file: File) -> int:
-    """The lines a batch runs: as validated, or as the upload counted them. A refused file runs
-    none."""
-    if batch.request_total or batch.status is BatchStatus.FAILED:
-        return batch.request_total
-    return summary_of(file).lines
+    for row in rows:
+        left = row.left + row.unknown_left * (row.lines or 0)
+        queued.update(_tokens(row.bytes, row.lines or 0, row.models or {}, lines=left))
+    return Standing(
+        live_batches=sum(row.live_batches for row in rows),
+        lines_today=sum(row.today + row.unknown_today * (row.lines or 0) for row in rows),
+        queued_tokens=queued,
+    )
 
 
 def queued_tokens(file: File, *, lines: int) -> dict[str, int]:
     """An estimate of the prompt tokens in `lines` of the file's lines, spread over its models as
     all of its lines are."""
     summary = summary_of(file)
-    tokens_a_line = file.bytes / BYTES_PER_TOKEN / max(1, summary.lines)
-    share = lines / max(1, summary.lines)
-    return {model: int(count * share * tokens_a_line) for model, count in summary.models.items()}
+    return _tokens(file.bytes, summary.lines, summary.models, lines=lines)
+
+
+def _tokens(size: int, file_lines: int, models: Mapping[str, int], *, lines: int) -> dict[str, int]:
+    tokens_a_line = size / BYTES_PER_TOKEN / max(1, file_lines)
+    share = lines / max(1, file_lines)
+    return {model: int(count * share * tokens_a_line) for model, count in models.items()}
 
 
 def summary_of(file: File) -> Summary:
