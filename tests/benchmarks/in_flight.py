@@ -18,7 +18,7 @@ from tests.fakes import ScriptedEngine, completion
 from tests.yard_process import YardProcess, in_background, until
 
 BATCHES, BATCHES_QUICK = 100, 10
-LINES = 400
+LINES = 1_000
 ANSWER_SECONDS = 30.0  # no batch ends before the last one runs
 MODELS = """
 [models."remote"]
