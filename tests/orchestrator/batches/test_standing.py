@@ -47,7 +47,7 @@ def test_lines_with_a_result_are_not_queued_any_more(database: Database) -> None
     assert found.queued_tokens == {"a": 30, "b": 20}
 
 
-@pytest.mark.parametrize(("status", "total", "lines"), [("completed", 10, 10), ("failed", 0, 0)])
+@pytest.mark.parametrize(("status", "total", "lines"), [("cancelled", 10, 10), ("failed", 0, 0)])
 def test_an_ended_batch_of_today_counts_with_the_lines_it_ran(
     database: Database, status: str, total: int, lines: int
 ) -> None:
