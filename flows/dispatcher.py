@@ -31,6 +31,7 @@ from orchestrator.batches.standing import summary_of
 from orchestrator.database import leases
 from orchestrator.database.listen import listen
 from orchestrator.database.session import notify
+from orchestrator.engines import service as engines
 from orchestrator.errors import LeaseLost
 from orchestrator.files.model import File
 from orchestrator.jobs import service as jobs
@@ -43,6 +44,7 @@ log = structlog.get_logger()
 LEADER = "dispatcher"
 LEADER_SECONDS = 10
 TICK_SECONDS = 1.0
+REST_SECONDS = 4.0  # while there is neither a job nor an engine; a new job wakes us
 AHEAD_MAX = 50  # flow runs created and not yet begun: the rest waits here, in our order
 CLAIMS_MAX = 10  # jobs handed out in one tick, which must end well before our lead does
 RECONCILE_SECONDS = 10.0
@@ -79,10 +81,13 @@ async def _lead(here: Yard, prefect: PrefectClient, woken: asyncio.Event, stoppi
     suspects: frozenset[str] = frozenset()
     while not stopping.is_set():
         woken.clear()
+        pause = TICK_SECONDS
         try:
             if await asyncio.to_thread(_elected, here, token):
                 if await tick(here, prefect):
                     woken.set()
+                if await asyncio.to_thread(_at_rest, here):
+                    pause = REST_SECONDS
                 if time.monotonic() - reconciled > RECONCILE_SECONDS:
                     suspects = await reconcile(here.database, prefect, suspects)
                     reconciled = time.monotonic()
@@ -91,7 +96,7 @@ async def _lead(here: Yard, prefect: PrefectClient, woken: asyncio.Event, stoppi
         except PREFECT_AWAY as error:
             log.warning("prefect_away", error=type(error).__name__)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(_either(woken, stopping), TICK_SECONDS)
+            await asyncio.wait_for(_either(woken, stopping), pause)
     with contextlib.suppress(OperationalError), here.database.transaction() as tx:
         leases.release(tx, LEADER, token)  # or, with the database gone, let it run out
 
@@ -108,6 +113,11 @@ async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
 def _elected(here: Yard, token: str) -> bool:
     with here.database.transaction() as tx:
         return leases.acquire(tx, LEADER, token, LEADER_SECONDS)
+
+
+def _at_rest(here: Yard) -> bool:
+    with here.database.read() as tx:
+        return not jobs.unfinished(tx) and not engines.live(tx)
 
 
 async def tick(here: Yard, prefect: PrefectClient) -> bool:

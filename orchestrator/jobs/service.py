@@ -58,6 +58,12 @@ def waiting(tx: Session) -> int:
     return tx.exec(select(func.count()).select_from(Job).where(dispatched)).one()
 
 
+def unfinished(tx: Session) -> bool:
+    """Whether any job waits or runs."""
+    going = (JobStatus.QUEUED, JobStatus.DISPATCHED, JobStatus.RUNNING)
+    return tx.exec(select(Job.id).where(col(Job.status).in_(going)).limit(1)).first() is not None
+
+
 def claim(tx: Session, *, limit: int) -> list[Job]:
     """Take up to `limit` due jobs, most urgent first, each with a lease for making its flow run.
 
