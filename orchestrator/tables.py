@@ -2,10 +2,12 @@
 
 from sqlmodel import SQLModel
 
+import orchestrator.adapters.model
 import orchestrator.batches.model
 import orchestrator.database.tables
 import orchestrator.engines.model
 import orchestrator.files.model
+import orchestrator.fine_tuning.model
 import orchestrator.jobs.model
 import orchestrator.metering.model
 import orchestrator.organizations.model

@@ -37,7 +37,7 @@ def demand(tx: Session, batch_id: str, remaining: Mapping[str, int], *, weight: 
         row = {"lines": lines, "weight": weight, "priority": priority, "heartbeat_at": moment}
         tx.execute(
             insert(BatchDemand)
-            .values(batch_id=batch_id, model=model, since=moment, **row)
+            .values(batch_id=batch_id, model=model, base=model, since=moment, **row)
             .on_conflict_do_update(index_elements=["batch_id", "model"], set_=row)
         )
 

@@ -56,7 +56,8 @@ LIVE = (_S.REQUESTED, _S.STARTING, _S.READY, _S.DRAINING)
 class Engine(SQLModel, table=True):
     """`capacity` is how many lines it takes at once. `heartbeat_at` is written by the flow that watches
     it; an engine whose heartbeat is old is dead whatever its status says. `needed_at` is when a batch last
-    wanted its model. `remote` engines are somebody else's servers by URL: watched, never started."""
+    wanted its model. `lora`: it takes adapters, which costs speed even where no line names one. `remote`
+    engines are somebody else's servers by URL: watched, never started."""
 
     __tablename__ = "engine"
     __table_args__ = (
@@ -70,6 +71,7 @@ class Engine(SQLModel, table=True):
     id: str = Field(primary_key=True, max_length=64)
     model: str = Field(max_length=256)
     remote: bool = False
+    lora: bool = False
     status: EngineStatus = choice(EngineStatus, default=EngineStatus.REQUESTED)
     url: str | None = Field(default=None, max_length=512)
     api_key: str | None = Field(default=None, max_length=128)
@@ -89,14 +91,29 @@ class Engine(SQLModel, table=True):
 
 class BatchDemand(SQLModel, table=True):
     """How many more lines one running batch has for one model; what engines are started and shared by.
-    Written by the batch's driver with each heartbeat, gone when the batch ends."""
+    `model` is a base model or an adapter, `base` the model whose engines serve it. Written by the batch's
+    driver with each heartbeat, gone when the batch ends."""
 
     __tablename__ = "batch_demand"
 
     batch_id: str = Field(primary_key=True, foreign_key="batch.id", max_length=64)
     model: str = Field(primary_key=True, max_length=256)
+    base: str = Field(index=True, max_length=256)
     lines: int
     weight: float
     priority: int
     since: datetime = moment(nullable=False)
     heartbeat_at: datetime = moment(nullable=False)
+
+
+class EngineAdapter(SQLModel, table=True):
+    """An adapter on one engine: wanted there until `loaded_at`, then usable by its name. `failure` says why
+    the engine would not take it. Written by the flow that watches the engine, gone with it."""
+
+    __tablename__ = "engine_adapter"
+
+    engine_id: str = Field(primary_key=True, foreign_key="engine.id", max_length=64)
+    adapter_id: str = Field(primary_key=True, foreign_key="adapter.id", max_length=256)
+    wanted_at: datetime = moment(nullable=False)
+    loaded_at: datetime | None = moment()
+    failure: str | None = None

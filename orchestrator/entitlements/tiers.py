@@ -36,6 +36,8 @@ class Tier(BaseModel):
     completion_window_hours_min: int = Field(gt=0)
     completion_window_hours_max: int = Field(gt=0)
     fine_tuning: bool
+    fine_tuning_jobs: int | None = Field(default=None, gt=0)
+    training_price_factor: float = Field(ge=0)
     weight: float = Field(gt=0)
     priority: int = Field(gt=0)
     retention_days: int = Field(gt=0)

@@ -11,15 +11,17 @@ from orchestrator.database.columns import big, choice, document, moment
 
 
 class Purpose(StrEnum):
-    """OpenAI's purposes that this yard has a use for, and the two of what it makes."""
+    """OpenAI's purposes that this yard has a use for, and those of what it makes."""
 
     BATCH = "batch"
     BATCH_OUTPUT = "batch_output"
     FINE_TUNE = "fine-tune"
+    FINE_TUNE_RESULTS = "fine-tune-results"
+    FINE_TUNING = "fine_tuning"  # Groq's word: an adapter as a ZIP
     USER_DATA = "user_data"
 
 
-UPLOADABLE = (Purpose.BATCH, Purpose.FINE_TUNE, Purpose.USER_DATA)
+UPLOADABLE = (Purpose.BATCH, Purpose.FINE_TUNE, Purpose.FINE_TUNING, Purpose.USER_DATA)
 
 
 class File(SQLModel, table=True):

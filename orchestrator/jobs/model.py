@@ -11,7 +11,7 @@ A lease (token, expiry) says who may act for the job. Whoever's token is not the
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, Index, text
+from sqlalchemy import CheckConstraint, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from orchestrator.database.columns import choice, moment
@@ -19,6 +19,8 @@ from orchestrator.database.columns import choice, moment
 
 class JobKind(StrEnum):
     BATCH = "batch"
+    FINE_TUNE_FILES = "fine_tune_files"  # the datasets of a fine-tuning job, read and counted
+    FINE_TUNE = "fine_tune"  # its training; handed out by placement, as GPUs become free
 
 
 class JobStatus(StrEnum):
@@ -45,6 +47,7 @@ class Job(SQLModel, table=True):
             postgresql_where=text("status = 'queued'"),
         ),
         Index("ix_job_lease", "lease_expires_at", postgresql_where=text("lease_token IS NOT NULL")),
+        UniqueConstraint("resource_id", "kind", name="uq_job_resource_kind"),
         CheckConstraint(
             "(status IN ('dispatched', 'running')) = (lease_token IS NOT NULL)",
             name="ck_job_lease_while_held",
@@ -53,7 +56,7 @@ class Job(SQLModel, table=True):
 
     id: str = Field(primary_key=True, max_length=64)
     kind: JobKind = choice(JobKind)
-    resource_id: str = Field(unique=True, max_length=64)
+    resource_id: str = Field(max_length=64)
     organization_id: str = Field(foreign_key="organization.id", max_length=64)
     status: JobStatus = choice(JobStatus, default=JobStatus.QUEUED)
     priority: int

@@ -8,7 +8,8 @@ from orchestrator.database.columns import big, moment
 
 
 class Usage(SQLModel, table=True):
-    """What one finished batch used of one model. `idempotency_key` makes a second charge impossible."""
+    """What one finished batch or fine-tuning job used of one model. `idempotency_key` makes a second charge
+    impossible. `trained_tokens` are those of a fine-tuning job, which has no lines."""
 
     __tablename__ = "usage"
 
@@ -22,5 +23,6 @@ class Usage(SQLModel, table=True):
     input_tokens: int = big()
     cached_tokens: int = big()
     output_tokens: int = big()
+    trained_tokens: int = big(default=0)
     cost_micros: int = big()
     at: datetime = moment(nullable=False)

@@ -14,6 +14,31 @@ from orchestrator.models.tokens import ModelTokens, tokenizer_folder
 
 SHIPPED = Path(__file__).with_name("models.toml")
 MICROS_PER_DOLLAR = 1_000_000
+SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM's --max-lora-rank
+
+
+class LoraSpec(BaseModel):
+    """How a base model is fine-tuned, and how its engines serve adapters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank_max: int = 32
+    loaded_max: int = Field(default=16, ge=1)
+    training_price: Decimal = Field(ge=0)
+    learning_rate: float | None = Field(default=None, gt=0)
+    example_tokens_max: int | None = Field(default=None, gt=0)
+    training_gpus: int = Field(default=1, ge=1)
+
+    @field_validator("rank_max")
+    @classmethod
+    def _is_a_rank_of_engines(cls, rank: int) -> int:
+        if rank not in SERVED_RANKS:
+            raise ValueError(f"{rank}; engines take one of {', '.join(map(str, SERVED_RANKS))}")
+        return rank
+
+    def training_price_micros(self) -> int:
+        """Micro-dollars per million trained tokens."""
+        return int(self.training_price * MICROS_PER_DOLLAR)
 
 
 class ModelSpec(BaseModel):
@@ -39,6 +64,7 @@ class ModelSpec(BaseModel):
     max_num_seqs: int = Field(default=256, ge=1)
     engine_flags: tuple[str, ...] = ()
     idle_seconds: int = Field(default=300, ge=0)
+    lora: LoraSpec | None = None
 
     @field_validator("url")
     @classmethod
@@ -62,6 +88,8 @@ class ModelSpec(BaseModel):
             raise ValueError("give either `source` or `url`, and not both")
         if self.api_key_file is not None and self.url is None:
             raise ValueError("`api_key_file` goes with `url`; engines of our own have keys of our own")
+        if self.lora is not None and self.source is None:
+            raise ValueError("`lora` needs a `source`: adapters are trained and loaded here")
         return self
 
     def prices(self) -> Prices:

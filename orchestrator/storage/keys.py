@@ -8,6 +8,12 @@ org_…/batches/batch_…/output.jsonl    the merged results, in input order
 org_…/batches/batch_…/error.jsonl     the lines without one, in input order
 org_…/batches/batch_…/report.jsonl    every problem that validation found
 org_…/batches/batch_…/unfinished      the numbers of the lines without a result, for a retry
+org_…/fine_tuning/ftjob-…/train.tokens             a dataset as tokens, ready for a trainer
+org_…/fine_tuning/ftjob-…/valid.tokens             its validation file, likewise
+org_…/fine_tuning/ftjob-…/state-000120.pt          a trainer's state after step 120
+org_…/adapters/<sha256>/adapter_model.safetensors  LoRA weights, under the digest of both files
+org_…/adapters/<sha256>/adapter_config.json        what PEFT and engines must know of them
+org_…/adapters/<sha256>/card.json                  how they were made
 """
 
 import re
@@ -56,6 +62,22 @@ def batch_unfinished(organization_id: str, batch_id: str) -> str:
 
 def batch_result(organization_id: str, batch_id: str, kind: Result) -> str:
     return f"{organization_id}/batches/{batch_id}/{kind}.jsonl"
+
+
+def fine_tuning_tokens(organization_id: str, job_id: str, kind: Literal["train", "valid"]) -> str:
+    return f"{organization_id}/fine_tuning/{job_id}/{kind}.tokens"
+
+
+def fine_tuning_state(organization_id: str, job_id: str, step: int) -> str:
+    return f"{organization_id}/fine_tuning/{job_id}/state-{step:06d}.pt"
+
+
+def fine_tuning_prefix(organization_id: str, job_id: str) -> str:
+    return f"{organization_id}/fine_tuning/{job_id}/"
+
+
+def adapter_prefix(organization_id: str, digest: str) -> str:
+    return f"{organization_id}/adapters/{digest}/"
 
 
 def check_key(key: str) -> str:

@@ -7,11 +7,12 @@ import pytest
 
 from orchestrator.batches.states import BATCH
 from orchestrator.engines.model import ENGINE
+from orchestrator.fine_tuning.states import FINE_TUNING
 from orchestrator.state_machine import StateMachine
 from orchestrator.uploads.model import UPLOAD
 from tests.architecture import ROOT
 
-MACHINES: list[StateMachine[Any, Any]] = [BATCH, UPLOAD, ENGINE]
+MACHINES: list[StateMachine[Any, Any]] = [BATCH, UPLOAD, ENGINE, FINE_TUNING]
 DIAGRAM = re.compile(r"^### (\w+)\n\n```mermaid\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 PATH = re.compile(r"`((?:api|flows|infra|orchestrator|tests|workers)/[\w./-]*)`")
 
