@@ -3,10 +3,9 @@ PYTHON ?= python3
 export PYTHON
 IN := .venv/bin/python -m
 SLOW := engine or prefect or fault or ceph
-SMOKE = $(shell .venv/bin/python -c 'from orchestrator.models import smoke; print(smoke.folder(smoke.Path(".yard")))')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-gpu fmt check unit test test-s3 bench demo up migration lock clean
+.PHONY: help setup setup-gpu setup-peers fmt check unit test test-s3 bench demo up migration lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -16,6 +15,9 @@ setup: ## the control environment (.venv): API, flows, command line, tests
 
 setup-gpu: ## the engines' environment (.venv-gpu): without CUDA unless there is a GPU
 	@infra/setup.sh gpu
+
+setup-peers: setup-gpu ## what benchmarks compare with (.venv-peers)
+	@infra/setup.sh peers
 
 fmt: setup ## format the code and put imports in order
 	$(IN) ruff check --quiet --fix-only .
@@ -28,18 +30,17 @@ check: setup ## what needs no running: format, lint, types, who imports whom
 	.venv/bin/lint-imports
 
 unit: setup ## the tests that take seconds
-	$(IN) pytest -m "not ($(SLOW))"
+	$(IN) pytest -n auto -m "not ($(SLOW))"
 
 test: setup setup-gpu ## every test, with real vLLM, Prefect, Postgres and kill -9
-	$(IN) pytest -m "not ceph"
+	$(IN) pytest -n auto -m "not ($(SLOW))"
+	$(IN) pytest -m "($(SLOW)) and not ceph"
 
 test-s3: setup ## the object store against a real S3 server (Ceph, from Debian's packages)
 	$(IN) pytest -m ceph
 
-bench: setup setup-gpu ## what our driver costs, alone and against vLLM's own run-batch
-	$(IN) tests.benchmarks.driver_overhead
-	.venv-gpu/bin/python -m workers.training.smoke_model $(SMOKE)
-	$(IN) tests.benchmarks.warm_batch $(SMOKE)
+bench: setup setup-gpu setup-peers ## every figure of README's table, each beside its peer
+	$(IN) tests.benchmarks
 
 demo: setup setup-gpu ## a yard from nothing, one batch through it, everything stopped (S3=1: bytes in S3)
 	$(IN) infra.demo.run $(if $(S3),--s3)

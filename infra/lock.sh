@@ -5,6 +5,7 @@
 #
 # infra/locks/control.txt    API, flows, command line         infra/locks/gpu-cuda.txt   engines on GPUs
 # infra/locks/dev.txt        control and what tests need      infra/locks/gpu-cpu.txt    engines on a CPU
+# infra/locks/peers.txt      what benchmarks compare with, beyond what gpu-cpu.txt has
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,3 +27,8 @@ compile dev pyproject.toml --group build --group dev --constraints infra/locks/c
 compile gpu-cuda --group gpu "$@"
 compile gpu-cpu --group gpu-cpu --constraints infra/locks/torch-cpu.txt \
   --overrides infra/locks/not-on-cpu.txt --no-emit-package torch "$@"
+
+in_gpu=$(sed -n 's/^\([a-z0-9][a-z0-9._-]*\)==.*/--no-emit-package \1/p' infra/locks/gpu-cpu.txt)
+# shellcheck disable=SC2086  # words on purpose
+compile peers --group peers --constraints infra/locks/gpu-cpu.txt --constraints infra/locks/torch-cpu.txt \
+  --overrides infra/locks/not-on-cpu.txt --no-emit-package torch $in_gpu "$@"

@@ -2,7 +2,8 @@
 # Makes an environment exactly as locked, or leaves it alone if it is already so:
 #
 #     infra/setup.sh control      .venv: API, flows, command line, tests
-#     infra/setup.sh gpu          .venv-gpu: engines; the build without CUDA unless there is a GPU
+#     infra/setup.sh gpu          .venv-gpu: engines and trainers; the build without CUDA unless there is a GPU
+#     infra/setup.sh peers        .venv-peers: what benchmarks compare with, on top of .venv-gpu
 #
 # PYTHON names the interpreter to make it with (default: python3).
 set -euo pipefail
@@ -16,7 +17,8 @@ main() {
   case "${1:-}" in
     control) make_once .venv "$locks/dev.txt" pyproject.toml ;;
     gpu) make_gpu ;;
-    *) fail "usage: infra/setup.sh control|gpu" ;;
+    peers) make_once .venv-peers "$locks/peers.txt" ;;
+    *) fail "usage: infra/setup.sh control|gpu|peers" ;;
   esac
 }
 
@@ -47,11 +49,16 @@ make_once() {
     install_torch_for_cpu "$folder"
   fi
   pip_install "$folder" --require-hashes --requirement "$lock"
-  if [ "$folder" = .venv ]; then
-    pip_install "$folder" --no-build-isolation --editable .
-  fi
+  case "$folder" in
+    .venv) pip_install "$folder" --no-build-isolation --editable . ;;
+    .venv-peers) echo "$PWD/.venv-gpu/$(site_packages)" >"$folder/$(site_packages)/gpu.pth" ;;
+  esac
   echo "$stamp" >"$folder/.made-from"
   echo "$folder: made in $((SECONDS - began)) s"
+}
+
+site_packages() {
+  "$PYTHON" -c 'import sys; print(f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages")'
 }
 
 # Its own step, because pip wants hashes for all requirements or for none.
