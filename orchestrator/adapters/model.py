@@ -2,12 +2,16 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Index
 from sqlmodel import Field, SQLModel
 
 from orchestrator.database.columns import big, choice, document, moment
+
+# The two files that make an adapter, as PEFT and engines name them.
+WEIGHTS: Final = "adapter_model.safetensors"
+CONFIG: Final = "adapter_config.json"
 
 
 class Origin(StrEnum):

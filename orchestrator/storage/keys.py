@@ -14,12 +14,14 @@ org_…/fine_tuning/ftjob-…/state-000120.pt          a trainer's state after s
 org_…/adapters/<sha256>/adapter_model.safetensors  LoRA weights, under the digest of both files
 org_…/adapters/<sha256>/adapter_config.json        what PEFT and engines must know of them
 org_…/adapters/<sha256>/card.json                  how they were made
+org_…/adapters/<sha256>/README.md                  the same, for people
 """
 
 import re
 from typing import Literal
 
 Result = Literal["output", "error", "report"]
+AdapterFile = Literal["adapter_model.safetensors", "adapter_config.json", "card.json", "README.md"]
 
 # No segment begins with a dot: so there is no `..`, and no object can be called `.unfinished`.
 _SEGMENT = "[A-Za-z0-9_-][A-Za-z0-9_.-]{0,254}"
@@ -78,6 +80,10 @@ def fine_tuning_prefix(organization_id: str, job_id: str) -> str:
 
 def adapter_prefix(organization_id: str, digest: str) -> str:
     return f"{organization_id}/adapters/{digest}/"
+
+
+def adapter_file(prefix: str, name: AdapterFile) -> str:
+    return f"{prefix}{name}"
 
 
 def check_key(key: str) -> str:

@@ -1,0 +1,53 @@
+"""What a model's name stands for: a base model, or an adapter over one."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlmodel import Session, col, select
+
+from orchestrator.adapters.model import Adapter
+from orchestrator.adapters.service import is_seen_by
+from orchestrator.models.registry import ModelSpec, Registry
+
+PREFIX = "ft:"
+_ASKED_AT_ONCE = 1_000
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that requests may name. `spec` is its base's, whose engines, prices and context it has."""
+
+    id: str
+    spec: ModelSpec
+    adapter: Adapter | None = None
+
+    @property
+    def base(self) -> str:
+        """The model whose engines serve it."""
+        return self.spec.id
+
+
+def resolve(
+    tx: Session,
+    registry: Registry,
+    names: Iterable[str],
+    *,
+    organization_id: str,
+    deleted_too: bool = False,
+) -> dict[str, ServedModel]:
+    """What each name stands for, for this organization. A name that it may not see is missing, and so is an
+    adapter whose base is gone from the registry or serves none.
+
+    `deleted_too` is for what was admitted already: a deleted adapter goes on for the batches that name it.
+    """
+    wanted = list(dict.fromkeys(names))
+    found = {name: ServedModel(name, spec) for name in wanted if (spec := registry.get(name)) is not None}
+    adapters = [name for name in wanted if name not in found and name.startswith(PREFIX)]
+    seen = is_seen_by(organization_id, deleted_too=deleted_too)
+    for start in range(0, len(adapters), _ASKED_AT_ONCE):
+        asked = adapters[start : start + _ASKED_AT_ONCE]
+        for adapter in tx.exec(select(Adapter).where(col(Adapter.id).in_(asked), seen)):
+            spec = registry.get(adapter.base_model)
+            if spec is not None and spec.lora is not None:
+                found[adapter.id] = ServedModel(adapter.id, spec, adapter)
+    return found
