@@ -1,8 +1,10 @@
 """What a database needs before its first request: the schema, and somebody who may ask.
 
-    python -m orchestrator.embedded.first_start
+    python -m orchestrator.embedded.first_start               every tier gets an organization and a key
+    python -m orchestrator.embedded.first_start --operator    prints a key that runs the yard, no more
 
-`yard up` runs it at every start; it does what is missing. The keys are written once, to a file that
+`yard up` runs the first at every start; it does what is missing. The second is for a yard in production
+(YARD_DATABASE_URL names its Postgres), before its API starts. The keys of the first are written once, to a file that
 only its owner can read. Whoever removes that file gets new keys for the same organizations.
 """
 
@@ -23,20 +25,25 @@ from orchestrator.settings import Settings
 OPERATOR = "operator"
 
 
-def main() -> None:
+def main(*, operator_only: bool = False) -> None:
     settings = Settings()
     if settings.database_url is None:
         raise SystemExit("YARD_DATABASE_URL is not set: it is `yard up` that runs this")
     url = settings.database_url.get_secret_value()
-    sys.stdout.write("bringing the schema up to date\n")
+    sys.stderr.write("bringing the schema up to date\n")
     migrate(url)
-    if not settings.keys_file().exists():
-        sys.stdout.write("making the first organizations and their keys\n")
-        database = Database(url)
+    tiers = Tiers.load(settings.tiers_file)
+    database = Database(url)
+    if operator_only:
         with database.transaction() as tx:
-            keys = make_keys(tx, Tiers.load(settings.tiers_file))
-        database.close()
+            key = make_operator_key(tx, tiers)
+        sys.stdout.write(f"{key}\n")
+    elif not settings.keys_file().exists():
+        sys.stdout.write("making the first organizations and their keys\n")
+        with database.transaction() as tx:
+            keys = make_keys(tx, tiers)
         write_private(settings.keys_file(), json.dumps(keys, indent=2) + "\n")
+    database.close()
 
 
 def make_keys(tx: Session, tiers: Tiers) -> dict[str, str]:
@@ -46,8 +53,13 @@ def make_keys(tx: Session, tiers: Tiers) -> dict[str, str]:
     """
     names = [tier.name for tier in tiers]
     keys = {name: _make_key(tx, f"demo-{name}", tier=name, role=Role.CUSTOMER) for name in names}
-    keys[OPERATOR] = _make_key(tx, OPERATOR, tier=names[-1], role=Role.OPERATOR)
+    keys[OPERATOR] = make_operator_key(tx, tiers)
     return keys
+
+
+def make_operator_key(tx: Session, tiers: Tiers) -> str:
+    """A fresh key of the organization that runs the yard."""
+    return _make_key(tx, OPERATOR, tier=[tier.name for tier in tiers][-1], role=Role.OPERATOR)
 
 
 def _make_key(tx: Session, name: str, *, tier: str, role: Role) -> str:
@@ -70,4 +82,4 @@ def write_private(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(operator_only="--operator" in sys.argv[1:])

@@ -36,7 +36,7 @@ from orchestrator.settings import PROJECT, Settings, inherited_environment
 ANSWER_SECONDS_MAX = 2.0
 SMOKE_MODEL_SECONDS_MAX = 900.0  # one minute on a free core
 PREFECT_SECONDS_MAX = 180.0  # its own migrations, on a busy machine
-DRAIN_SECONDS = 20.0  # a worker gives its work back, and its engines end
+DRAIN_SECONDS = 30.0  # as Kubernetes gives: a worker gives its work back, and its engines end
 
 
 class CannotStart(Exception):

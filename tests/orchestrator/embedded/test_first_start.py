@@ -59,3 +59,20 @@ def test_a_file_that_is_there_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         first_start.write_private(path, "new")
     assert path.read_text() == "old"
+
+
+def test_a_yard_in_production_gets_an_operator_s_key_and_no_file(
+    database_url: str,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("YARD_HOME", str(tmp_path))
+    monkeypatch.setenv("YARD_DATABASE_URL", database_url)
+    first_start.main(operator_only=True)
+    with database.transaction() as tx:
+        principal = organizations.authenticate(tx, capsys.readouterr().out.strip())
+        assert [o.name for o in tx.exec(select(Organization))] == ["operator"]
+    assert principal.role is Role.OPERATOR
+    assert list(tmp_path.iterdir()) == []
