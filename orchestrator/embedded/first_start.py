@@ -4,8 +4,8 @@
     python -m orchestrator.embedded.first_start --operator    prints a key that runs the yard, no more
 
 `yard up` runs the first at every start; it does what is missing. The second is for a yard in production
-(YARD_DATABASE_URL names its Postgres), before its API starts. The keys of the first are written once, to a file that
-only its owner can read. Whoever removes that file gets new keys for the same organizations.
+(YARD_DATABASE_URL names its Postgres), before its API starts. The keys of the first are written once, to
+a file that only its owner can read. Whoever removes that file gets new keys for the same organizations.
 """
 
 import json
