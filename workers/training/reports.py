@@ -76,3 +76,9 @@ class Failed(msgspec.Struct, tag="failed", frozen=True):
 
 
 Report = Started | Step | Evaluation | Checkpoint | Finished | Stopped | Failed
+
+
+def decode(line: bytes) -> Report:
+    """Raises msgspec.ValidationError where the line is no report."""
+    report: Report = msgspec.json.decode(line, type=Report)
+    return report

@@ -2,7 +2,7 @@
 same adapter. Read by the gpu environment, written by the flow: no import but msgspec."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -52,3 +52,19 @@ class TrainingSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     evaluate_every_steps: int | None = None  # besides the end of each epoch
     checkpoint_every_seconds: float = 600.0  # besides the end of each epoch
     early_stopping_patience: int | None = None  # evaluations without a better loss; needs `valid`
+
+
+def encode(spec: TrainingSpec) -> bytes:
+    """As the JSON that `decode` reads."""
+    return msgspec.json.encode(spec, enc_hook=str)
+
+
+def decode(text: bytes) -> TrainingSpec:
+    """Raises msgspec.ValidationError, which names the field that is wrong."""
+    return msgspec.json.decode(text, type=TrainingSpec, dec_hook=_path)
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(kind)

@@ -1,0 +1,84 @@
+"""Trains one adapter: `python -m workers.training.trainer SPEC.json`.
+
+Reports go to `reports.jsonl` in the spec's folder. SIGTERM lets it finish its step, keep what it has learnt
+and end well. The exit code is 1 where the last report is a failure.
+"""
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from workers.training import reports, spec
+from workers.training.spec import TrainingSpec
+
+_CPU_ALLOCATOR = "DefaultCPUAllocator"  # torch raises a plain RuntimeError where the machine's memory ends
+
+
+class _Stop:
+    """Becomes true with SIGTERM."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, _signal: int, _frame: FrameType | None) -> None:
+        self.asked = True
+
+    def __call__(self) -> bool:
+        return self.asked
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m workers.training.trainer SPEC.json")
+    told = spec.decode(Path(sys.argv[1]).read_bytes())
+    told.folder.mkdir(parents=True, exist_ok=True)
+    stop = _Stop()
+    with (told.folder / reports.FILENAME).open("ab", buffering=0) as out:
+
+        def tell(report: reports.Report) -> None:
+            out.write(msgspec.json.encode(report) + b"\n")
+
+        try:
+            train(told, tell, stop)
+        except Exception as error:
+            traceback.print_exc()
+            tell(failure(error))
+            sys.exit(1)
+
+
+def train(told: TrainingSpec, tell: Callable[[reports.Report], None], stopping: Callable[[], bool]) -> None:
+    """Raises whatever ended it."""
+    from workers.training import loop  # seconds of imports: a SIGTERM meanwhile must find its handler
+
+    training = loop.begin(told)
+    loop.run(training, tell, stopping)
+
+
+def failure(error: Exception) -> reports.Failed:
+    """What the customer is told of an exception that ended the training."""
+    import torch
+
+    from workers.training.base import InvalidBaseModel
+    from workers.training.health import Diverged
+
+    message = str(error)
+    match error:
+        case Diverged():
+            return reports.Failed("training_diverged", message, error.step)
+        case InvalidBaseModel() | NotImplementedError():
+            return reports.Failed("invalid_base_model", message)
+        case MemoryError() | torch.OutOfMemoryError():
+            return reports.Failed("out_of_memory", message)
+        case RuntimeError() if _CPU_ALLOCATOR in message:
+            return reports.Failed("out_of_memory", message)
+    return reports.Failed("internal_error", f"{type(error).__name__}: {message}")
+
+
+if __name__ == "__main__":
+    main()
