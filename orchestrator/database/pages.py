@@ -44,15 +44,17 @@ def fetch(
     request: PageRequest,
     *,
     organization_id: str | None,
+    within: Sequence[ColumnElement[bool]] = (),
     where: Sequence[ColumnElement[bool]] = (),
 ) -> Page[Row]:
     """One page of the organization's rows that fulfil `where`. `table` has created_at, id and
-    organization_id; with None the page is of all rows, for the yard's operator.
+    organization_id; with None the page is of all rows, for the yard's operator, or of those `within`
+    something that is known to be the organization's.
 
-    Raises Invalid where `after` is none of the organization's ids."""
+    Raises Invalid where `after` is none of these rows' ids, whatever `where` says of it."""
     columns: Any = table
     descending = request.order is Order.DESC
-    theirs = () if organization_id is None else (columns.organization_id == organization_id,)
+    theirs = (*within, *(() if organization_id is None else (columns.organization_id == organization_id,)))
     query = select(table).where(*theirs, *where)
     if request.after is not None:
         last: Any = tx.exec(select(table).where(columns.id == request.after, *theirs)).first()

@@ -7,6 +7,7 @@ it resets, and the cheapest tier that lifts it.
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import TypeAlias
@@ -135,7 +136,44 @@ def queued_tokens(tiers: Tiers, tier: Tier, *, model: str, used: int, requested:
     )
 
 
-def model_permitted(tiers: Tiers, tier: Tier, model: str) -> Verdict:
+def fine_tuning_allowed(tiers: Tiers, tier: Tier) -> Verdict:
+    """Fine-tuning at all."""
+    if tier.fine_tuning:
+        return Allowed()
+    lifted_by = tiers.cheapest_with(lambda other: other.fine_tuning)
+    return Refused(
+        limit="fine_tuning",
+        value="false",
+        used=0,
+        requested="true",
+        resets_at=None,
+        wait_seconds=None,
+        lifted_by=lifted_by.name if lifted_by else None,
+        kind=NotEntitled,
+        code=None,
+        param=None,
+        message=f"LoRA fine-tuning is not available on the {tier.title} tier. "
+        + (f"The {lifted_by.title} tier has it." if lifted_by else "No tier has it."),
+    )
+
+
+def concurrent_fine_tuning(tiers: Tiers, tier: Tier, *, used: int) -> Verdict:
+    """One more fine-tuning job that has not ended, paused ones included, of an organization that has
+    `used`."""
+    return _bounded(
+        tiers,
+        tier,
+        "fine_tuning_jobs",
+        1,
+        used=used,
+        unit="fine-tuning jobs at a time",
+        kind=QuotaExceeded,
+        advice="Please try again once one of your fine-tuning jobs has ended.",
+        among=lambda other: other.fine_tuning,
+    )
+
+
+def model_permitted(tiers: Tiers, tier: Tier, model: str, *, param: str = "body.model") -> Verdict:
     """A model that the yard has, for this tier."""
     if tier.permits(model):
         return Allowed()
@@ -150,7 +188,7 @@ def model_permitted(tiers: Tiers, tier: Tier, model: str) -> Verdict:
         lifted_by=lifted_by.name if lifted_by else None,
         kind=NotEntitled,
         code="model_not_permitted",
-        param="body.model",
+        param=param,
         message=f"The model {model!r} is not available on the {tier.title} tier, which has "
         f"{', '.join(tier.models)}. "
         + (f"The {lifted_by.title} tier has it." if lifted_by else "No tier has it."),
@@ -206,12 +244,14 @@ def _bounded(
     resets_at: datetime | None = None,
     now: datetime | None = None,
     advice: str = "",
+    among: Callable[[Tier], bool] = lambda _: True,
 ) -> Verdict:
-    """Whether `used + requested` stays within the tier's `limit`."""
+    """Whether `used + requested` stays within the tier's `limit`, or else that of which tier `among`
+    those that it is a limit of."""
 
     def within(other: Tier) -> bool:
         bound: int | None = getattr(other, limit)
-        return bound is None or used + requested <= bound
+        return among(other) and (bound is None or used + requested <= bound)
 
     if within(tier):
         return Allowed()

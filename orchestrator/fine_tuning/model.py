@@ -32,7 +32,8 @@ class FineTuningJob(SQLModel, table=True):
     numbers that run, known once validated: with the dataset and the seed they determine the result.
 
     `trained_tokens` are real tokens (no padding) of all steps up to the last stored checkpoint: what is
-    charged. `step` and `total_steps` count optimizer steps. `cost_micros` is millionths of a US dollar.
+    charged. `step` and `total_steps` count optimizer steps. `price_micros` is for a million of those tokens,
+    the tier's factor included, as it was when the job was created. Money is millionths of a US dollar.
     """
 
     __tablename__ = "fine_tuning_job"
@@ -57,6 +58,7 @@ class FineTuningJob(SQLModel, table=True):
     suffix: str | None = Field(default=None, max_length=64)
     seed: int = big()
     tier: str = Field(max_length=32)
+    price_micros: int = big()
     job_metadata: dict[str, str] | None = document(default=None)
     idempotency_key: str | None = Field(default=None, max_length=256)
     idempotency_hash: str | None = Field(default=None, max_length=64)

@@ -4,9 +4,10 @@ Whoever holds a job proves it with the lease token; a stale token is answered wi
 changes nothing. Machines that share a queue need clocks that agree within a second or two (NTP).
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, col, select
 
 from orchestrator import clock, ids
@@ -18,6 +19,7 @@ from orchestrator.jobs.retry import FailureReason, next_attempt
 CHANNEL = "jobs"  # notified when a job becomes due
 CLAIM_LEASE_SECONDS = 60  # for making a flow run; Prefect may be slow
 DISPATCH_LEASE_SECONDS = 600  # for a worker to begin the flow run
+WITHOUT_GPU = (JobKind.BATCH, JobKind.FINE_TUNE_FILES)  # due as soon as they are queued
 
 
 def enqueue(
@@ -29,7 +31,7 @@ def enqueue(
     priority: int,
     deadline: datetime,
 ) -> Job:
-    """Add a job that is due now, and wake the dispatcher. One job for a resource, ever."""
+    """Add a job that is due now, and wake the dispatcher. One job of a kind for a resource, ever."""
     now = clock.now()
     job = Job(
         id=ids.new("job_"),
@@ -64,27 +66,17 @@ def unfinished(tx: Session) -> bool:
     return tx.exec(select(Job.id).where(col(Job.status).in_(going)).limit(1)).first() is not None
 
 
-def claim(tx: Session, *, limit: int) -> list[Job]:
+def claim(tx: Session, *, limit: int, kinds: Collection[JobKind] = WITHOUT_GPU) -> list[Job]:
     """Take up to `limit` due jobs, most urgent first, each with a lease for making its flow run.
 
     Concurrent claimers never get the same job and never wait for each other.
     """
-    now = clock.now()
-    due = (
-        select(Job)
-        .where(col(Job.status) == JobStatus.QUEUED, col(Job.not_before) <= now)
-        .order_by(col(Job.priority), col(Job.deadline), col(Job.id))
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    jobs = list(tx.exec(due))
-    for job in jobs:
-        job.status = JobStatus.DISPATCHED
-        job.attempt += 1
-        job.flow_run_id = None
-        _lease(job, CLAIM_LEASE_SECONDS)
-    tx.flush()
-    return jobs
+    return _claim(tx, col(Job.kind).in_(kinds), limit=limit)
+
+
+def claim_these(tx: Session, job_ids: Collection[str]) -> list[Job]:
+    """Take those of the named jobs that are due, as `claim` does: what placement has found room for."""
+    return _claim(tx, col(Job.id).in_(job_ids), limit=len(job_ids))
 
 
 def attach_flow_run(tx: Session, *, job_id: str, token: str, flow_run_id: str) -> bool:
@@ -163,6 +155,42 @@ def fail(tx: Session, *, job_id: str, token: str, reason: FailureReason) -> bool
     return _fail(hold(tx, job_id=job_id, token=token), reason)
 
 
+def lock(tx: Session, *, resource_id: str, kind: JobKind) -> Job | None:
+    """The job of that kind, held still until the transaction ends; None where there never was one. Who
+    changes a resource together with its job locks the job first: its holder does, too."""
+    return tx.exec(
+        select(Job)
+        .where(col(Job.resource_id) == resource_id, col(Job.kind) == kind)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).first()
+
+
+def drop(job: Job) -> None:
+    """The work is not wanted any more: whoever has the lease has lost it. The job comes from `lock`."""
+    if job.status not in (JobStatus.DONE, JobStatus.FAILED):
+        _finish(job, JobStatus.DONE)
+
+
+def reopen(tx: Session, *, resource_id: str, kind: JobKind) -> Job:
+    """Queue a job that has ended once more, due now and with a clean record. Raises NoResultFound."""
+    job = tx.exec(
+        select(Job)
+        .where(col(Job.resource_id) == resource_id, col(Job.kind) == kind)
+        .where(col(Job.status).in_((JobStatus.DONE, JobStatus.FAILED)))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+    job.failures = 0
+    job.failure = None
+    job.finalized_at = None
+    job.flow_run_id = None
+    _requeue(job, clock.now())
+    tx.flush()
+    notify(tx, CHANNEL)
+    return job
+
+
 def rescue(tx: Session, *, limit: int) -> list[Job]:
     """Take up to `limit` jobs from holders whose lease ran out, and return them as they are now.
 
@@ -183,6 +211,25 @@ def rescue(tx: Session, *, limit: int) -> list[Job]:
             _fail(job, FailureReason.WORKER_LOST)
         else:
             _requeue(job, now)
+    tx.flush()
+    return jobs
+
+
+def _claim(tx: Session, which: ColumnElement[bool], *, limit: int) -> list[Job]:
+    due = (
+        select(Job)
+        .where(which, col(Job.status) == JobStatus.QUEUED, col(Job.not_before) <= clock.now())
+        .order_by(col(Job.priority), col(Job.deadline), col(Job.id))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    )
+    jobs = list(tx.exec(due))
+    for job in jobs:
+        job.status = JobStatus.DISPATCHED
+        job.attempt += 1
+        job.flow_run_id = None
+        _lease(job, CLAIM_LEASE_SECONDS)
     tx.flush()
     return jobs
 

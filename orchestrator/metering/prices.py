@@ -37,3 +37,13 @@ def cost_micros(usage: Mapping[str, int], prices: Prices, discount: float) -> in
     )
     charged_millionths = MILLION - round(discount * MILLION)
     return list_price * charged_millionths // (MILLION * MILLION)
+
+
+def training_price_micros(list_price_micros: int, factor: float) -> int:
+    """Micro-dollars per million trained tokens in a tier with this price factor, exact to a millionth."""
+    return list_price_micros * round(factor * MILLION) // MILLION
+
+
+def training_cost_micros(trained_tokens: int, price_micros: int) -> int:
+    """The charge at `price_micros` per million tokens, rounded down: never in the yard's favour."""
+    return trained_tokens * price_micros // MILLION

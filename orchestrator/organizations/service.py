@@ -43,6 +43,12 @@ def get(tx: Session, organization_id: str) -> Organization:
     return organization
 
 
+def hold(tx: Session, organization_id: str) -> Organization:
+    """Lock the organization's row, so that its limits are checked for one new thing at a time. Its key
+    stays shared: rows that refer to it are not held up."""
+    return tx.get_one(Organization, organization_id, with_for_update={"key_share": True})
+
+
 def list_page(tx: Session, page: PageRequest) -> Page[Organization]:
     """One page of all organizations."""
     return fetch(tx, Organization, page, organization_id=None)

@@ -11,6 +11,8 @@ org_…/batches/batch_…/unfinished      the numbers of the lines without a res
 org_…/fine_tuning/ftjob-…/train.tokens             a dataset as tokens, ready for a trainer
 org_…/fine_tuning/ftjob-…/valid.tokens             its validation file, likewise
 org_…/fine_tuning/ftjob-…/state-000120.pt          a trainer's state after step 120
+org_…/fine_tuning/ftjob-…/metrics.csv              what it measured at every step
+org_…/fine_tuning/ftjob-…/report.jsonl             every problem of its datasets
 org_…/adapters/<sha256>/adapter_model.safetensors  LoRA weights, under the digest of both files
 org_…/adapters/<sha256>/adapter_config.json        what PEFT and engines must know of them
 org_…/adapters/<sha256>/card.json                  how they were made
@@ -72,6 +74,16 @@ def fine_tuning_tokens(organization_id: str, job_id: str, kind: Literal["train",
 
 def fine_tuning_state(organization_id: str, job_id: str, step: int) -> str:
     return f"{organization_id}/fine_tuning/{job_id}/state-{step:06d}.pt"
+
+
+def fine_tuning_state_prefix(organization_id: str, job_id: str) -> str:
+    return f"{organization_id}/fine_tuning/{job_id}/state-"
+
+
+def fine_tuning_result(
+    organization_id: str, job_id: str, name: Literal["metrics.csv", "report.jsonl"]
+) -> str:
+    return f"{organization_id}/fine_tuning/{job_id}/{name}"
 
 
 def fine_tuning_prefix(organization_id: str, job_id: str) -> str:

@@ -71,6 +71,7 @@ def upgrade() -> None:
         sa.Column("suffix", sa.String(length=64), nullable=True),
         sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("tier", sa.String(length=32), nullable=False),
+        sa.Column("price_micros", sa.BigInteger(), nullable=False),
         sa.Column("job_metadata", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("idempotency_key", sa.String(length=256), nullable=True),
         sa.Column("idempotency_hash", sa.String(length=64), nullable=True),

@@ -1,0 +1,63 @@
+"""The ends of a fine-tuning job that are not success: cancelled, with a charge for what is stored and can be
+used; failed, without. `finalize.py` has the other."""
+
+from sqlmodel import Session
+
+from orchestrator import clock, ids
+from orchestrator.fine_tuning import events
+from orchestrator.fine_tuning.model import EventLevel, FineTuningJob
+from orchestrator.fine_tuning.states import FINE_TUNING, FineTuningTrigger
+from orchestrator.metering.model import Usage
+from orchestrator.metering.prices import training_cost_micros
+from orchestrator.state_machine import transition
+
+
+def cancelled(tx: Session, job: FineTuningJob, trigger: FineTuningTrigger, *, actor: str) -> None:
+    """The job, whose row is held, is cancelled. Its last checkpoints stay usable, and are charged; its
+    metrics stay in its events."""
+    charge(tx, job)
+    job.waiting_for = None
+    transition(tx, job, FINE_TUNING, trigger, actor=actor)
+    events.say(tx, job, "The job has been cancelled")
+
+
+def failed(
+    tx: Session,
+    job: FineTuningJob,
+    trigger: FineTuningTrigger,
+    *,
+    code: str,
+    message: str,
+    param: str | None = None,
+) -> None:
+    """The job, whose row is held, has failed and is not charged; `message` is for its customer."""
+    job.error = {"code": code, "message": message, "param": param}
+    job.cost_micros = 0
+    job.waiting_for = None
+    transition(tx, job, FINE_TUNING, trigger, actor="system", reason=code)
+    events.say(tx, job, message, level=EventLevel.ERROR)
+
+
+def charge(tx: Session, job: FineTuningJob) -> None:
+    """One ledger row for the tokens up to the last stored checkpoint, if there are any; its key makes a
+    second one impossible."""
+    job.cost_micros = training_cost_micros(job.trained_tokens, job.price_micros)
+    if job.trained_tokens == 0:
+        return
+    tx.add(
+        Usage(
+            id=ids.new("usage_"),
+            idempotency_key=job.id,
+            organization_id=job.organization_id,
+            project_id=job.project_id,
+            resource_id=job.id,
+            model=job.base_model,
+            lines=0,
+            input_tokens=0,
+            cached_tokens=0,
+            output_tokens=0,
+            trained_tokens=job.trained_tokens,
+            cost_micros=job.cost_micros,
+            at=clock.now(),
+        )
+    )
