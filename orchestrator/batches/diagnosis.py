@@ -7,17 +7,16 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from orchestrator.batches.problems import LineProblem, ProblemCode, one_of, shown
+from orchestrator.batches.problems import LineProblem, ProblemCode
 from orchestrator.batches.request_line import (
     CHOICES_MAX,
     COUNT_MAX,
     CUSTOM_ID_CHARACTERS_MAX,
     MODEL_CHARACTERS_MAX,
-    NESTING_MAX,
     Choices,
     Count,
-    nested_too_deeply,
 )
+from orchestrator.jsonl.text import fault_of, kind_of, one_of, shown
 from orchestrator.models.endpoints import ENDPOINTS
 
 
@@ -47,26 +46,10 @@ def custom_id_of(head: bytes) -> str | None:
 
 def _problem_of_the_text(raw: bytes) -> tuple[ProblemCode, str] | None:
     """Why `raw` is not one JSON object."""
-    if not raw.strip():
-        advice = "It is empty: remove it."
-        return ProblemCode.INVALID_JSON_LINE, f"{_NOT_JSON} {advice}"
-    try:
-        raw.decode()
-    except UnicodeDecodeError as error:
-        return (
-            ProblemCode.INVALID_UTF8,
-            f"This line is not UTF-8: byte {error.start} is 0x{raw[error.start]:02x}. "
-            "Save the file in UTF-8.",
-        )
-    if nested_too_deeply(raw):
-        return (
-            ProblemCode.NESTED_TOO_DEEPLY,
-            f"This line is nested beyond {NESTING_MAX} levels. Flatten its arrays and objects.",
-        )
-    try:
-        kind = _kind(msgspec.json.decode(raw, type=Raw))
-    except msgspec.DecodeError as error:
-        return ProblemCode.INVALID_JSON_LINE, f"{_NOT_JSON} {_syntax_advice(raw, str(error))}"
+    fault = fault_of(raw)
+    if fault is not None:
+        return ProblemCode(fault.code), fault.message
+    kind = kind_of(raw)
     if kind == "an object":
         return None
     return (
@@ -74,21 +57,6 @@ def _problem_of_the_text(raw: bytes) -> tuple[ProblemCode, str] | None:
         f"This line is {kind}, but a request is an object: write "
         '{"custom_id": …, "method": "POST", "url": …, "body": {…}}.',
     )
-
-
-def _syntax_advice(raw: bytes, error: str) -> str:
-    """What to change about bad syntax; `error` is msgspec's, which ends with the byte."""
-    if raw.lstrip().startswith(b"\xef\xbb\xbf"):
-        return "It begins with a byte order mark, which only the file may: remove it."
-    if _LONE_SURROGATE.search(raw.replace(rb"\\", b"")):
-        return "It holds half of a surrogate pair: write the character whole or drop it."
-    if "trailing characters" in error:
-        return f"It holds more than one document: put each request on a line of its own. {error}."
-    if _NOT_A_NUMBER.search(raw):
-        return f"NaN and Infinity are no JSON numbers: write null or a number. {error}."
-    if "truncated" in error:
-        return "It ends too early: write the request on one line, with \\n for line breaks in strings."
-    return f"{error}: write each request with a JSON library, one a line."
 
 
 def _problems_of_the_fields(fields: dict[str, Raw]) -> Iterator[tuple[ProblemCode, str, str]]:
@@ -108,9 +76,9 @@ def _problems_of_the_fields(fields: dict[str, Raw]) -> Iterator[tuple[ProblemCod
         message = f"The URL provided for this request is not supported: {shown(url)}."
         yield ProblemCode.INVALID_URL, f"{message} Change it to {one_of(ENDPOINTS)}.", "url"
     body = fields.get("body")
-    if body is None or _kind(body) == "null":
+    if body is None or kind_of(body) == "null":
         yield _missing("body", 'Add "body": {"model": …} with the request itself.')
-    elif _kind(body) != "an object":
+    elif kind_of(body) != "an object":
         yield _wrong_type("body", "an object", body, "Write the request itself, not its text.")
     else:
         yield from _problems_of_the_body(_FIELDS(body))
@@ -122,7 +90,7 @@ def _problems_of_the_body(body: dict[str, Raw]) -> Iterator[tuple[ProblemCode, s
         yield ProblemCode.INVALID_REQUEST, message, "body.model"
     else:
         yield from _text_problem(body, "model", MODEL_CHARACTERS_MAX, "", prefix="body.")
-    if "stream" in body and _kind(body["stream"]) not in ("false", "null"):
+    if "stream" in body and kind_of(body["stream"]) not in ("false", "null"):
         message = "Streaming is not supported in the Batch API."
         advice = "Remove body.stream or set it to false."
         yield ProblemCode.STREAMING_UNSUPPORTED, f"{message} {advice}", "body.stream"
@@ -170,7 +138,7 @@ def _missing(param: str, advice: str) -> tuple[ProblemCode, str, str]:
 
 
 def _wrong_type(param: str, expected: str, found: Raw, advice: str) -> tuple[ProblemCode, str, str]:
-    message = f"Invalid type for '{param}': expected {expected}, but got {_kind(found)} instead."
+    message = f"Invalid type for '{param}': expected {expected}, but got {kind_of(found)} instead."
     return ProblemCode.INVALID_TYPE, f"{message} {advice}", param
 
 
@@ -182,11 +150,6 @@ def _value(raw: Raw | None) -> str | int | float | bool | list[Raw] | dict[str, 
         return 0
 
 
-def _kind(raw: Raw) -> str:
-    """The JSON type of a value, as a message says it."""
-    return _KINDS.get(bytes(raw).lstrip()[:1], "a number")
-
-
 def _printable(value: object) -> str | None:
     """A custom_id that may be shown and stored, else None."""
     if not isinstance(value, str) or not 0 < len(value) <= CUSTOM_ID_CHARACTERS_MAX:
@@ -196,18 +159,5 @@ def _printable(value: object) -> str | None:
 
 _FIELDS = msgspec.json.Decoder(dict[str, Raw]).decode
 _SHALLOW = str | int | float | bool | list[Raw] | dict[str, Raw] | None
-_KINDS = {
-    b"{": "an object",
-    b"[": "an array",
-    b'"': "a string",
-    b"t": "true",
-    b"f": "false",
-    b"n": "null",
-}
-_NOT_JSON = "This line is not parseable as valid JSON."
 _REPEATED_KEY = "A key is written twice on this line, once with a value that is not allowed: keep one."
 _CUSTOM_ID_FIRST = re.compile(rb'\s*\{\s*"custom_id"\s*:\s*("(?:[^"\\]++|\\.)*+")', re.DOTALL)
-_NOT_A_NUMBER = re.compile(rb"\b(?:NaN|Infinity)\b")
-_LONE_SURROGATE = re.compile(
-    rb"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]", re.DOTALL
-)

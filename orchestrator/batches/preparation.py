@@ -13,17 +13,17 @@ from typing import BinaryIO
 import msgspec
 
 from orchestrator.batches.line_index import LineIndexBuilder
-from orchestrator.batches.lines import Line, LineSplitter, OversizedLine
-from orchestrator.batches.problems import LineProblem, ProblemCode, one_of, shown
+from orchestrator.batches.problems import LineProblem, ProblemCode
 from orchestrator.batches.request_line import RequestLine
 from orchestrator.batches.sizing import Checked, ModelSums, Sizer
 from orchestrator.batches.validation import FIRST_PROBLEMS_MAX, LineChecker, LineLimits, empty_file
+from orchestrator.jsonl.lines import Line, read_lines
+from orchestrator.jsonl.text import one_of, shown
 from orchestrator.models.endpoints import ENDPOINTS
 from orchestrator.models.tokens import ModelTokens
 
 __all__ = ["ModelSums", "ModelTokens", "Preparation", "PreparationSpec", "prepare"]
 
-CHUNK_BYTES = 1 << 20
 GROUP_LINES_MAX = 4_096
 GROUP_BYTES_MAX = 8 << 20
 MODELS_SHOWN = 5  # in a message
@@ -31,8 +31,8 @@ MODELS_SHOWN = 5  # in a message
 
 @dataclass(frozen=True)
 class PreparationSpec:
-    """`models` are all models of the yard, `permitted` those of the batch's tier, and `tier_with`
-    names for each of the others the tier that has it. `only_lines` are the lines to run, counted
+    """`models` are all base models of the yard and the adapters that lines may name, `permitted` those of
+    the batch's tier, and `tier_with` names for each of the others the tier that has it. `only_lines` are the lines to run, counted
     from 1, where not all are: the others are indexed but neither checked nor counted."""
 
     input: Path
@@ -112,7 +112,7 @@ def _checked(spec: PreparationSpec, source: BinaryIO, problems: _Problems) -> It
     """Every line of the file, with its request where it is to run."""
     checker = LineChecker(spec.limits)
     chosen = None if spec.only_lines is None else _mask(spec.only_lines)
-    for line in _lines(source, spec.limits.line_bytes_max):
+    for line in read_lines(source, spec.limits.line_bytes_max):
         if chosen is not None and (checker.line + 1 >= len(chosen) or not chosen[checker.line + 1]):
             checker.skip()
             yield line, None
@@ -125,13 +125,6 @@ def _checked(spec: PreparationSpec, source: BinaryIO, problems: _Problems) -> It
         else:
             problems.refuse(checked)
             yield line, None
-
-
-def _lines(source: BinaryIO, line_bytes_max: int) -> Iterator[Line | OversizedLine]:
-    splitter = LineSplitter(line_bytes_max)
-    while chunk := source.read(CHUNK_BYTES):
-        yield from splitter.feed(chunk)
-    yield from splitter.finish()
 
 
 def _groups(lines: Iterable[Checked]) -> Iterator[list[Checked]]:
@@ -165,7 +158,7 @@ def _unserved(spec: PreparationSpec, request: RequestLine, line: int) -> list[Li
     code, param = ProblemCode.MODEL_NOT_FOUND, "body.model"
     if model is None:
         message = f"The provided model {shown(name)} is not supported by the Batch API."
-        known = tuple(sorted(spec.permitted))[:MODELS_SHOWN]
+        known = tuple(known for known in spec.models if known in spec.permitted)[:MODELS_SHOWN]
         advice = f"Use {one_of(known)}." if known else "Ask whoever runs this yard for a model."
     elif name not in spec.permitted:
         code = ProblemCode.MODEL_NOT_PERMITTED

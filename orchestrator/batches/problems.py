@@ -8,8 +8,6 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-SHOWN_CHARACTERS = 80  # of a value quoted in a message
-
 
 class ProblemCode(StrEnum):
     INVALID_JSON_LINE = "invalid_json_line"
@@ -45,15 +43,3 @@ class LineProblem(Struct, frozen=True):
     message: str
     param: str | None = None
     path: str = "$"
-
-
-def shown(value: object) -> str:
-    """`value` as a message quotes it: printable whatever it holds, and short."""
-    text = repr(value)
-    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
-
-
-def one_of(values: tuple[str, ...]) -> str:
-    """Allowed values in the order of their importance: `'a', 'b' or 'c'`."""
-    quoted = [repr(value) for value in values]
-    return " or ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]]))

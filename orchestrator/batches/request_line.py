@@ -4,18 +4,16 @@ The body is not decoded beyond what the yard acts on; what the model makes of it
 judge.
 """
 
-import re
 from typing import Annotated, Literal
 
 import msgspec
-import numpy as np
 from msgspec import Meta, Struct
 
+from orchestrator.jsonl.text import nested_too_deeply
 from orchestrator.models.endpoints import Endpoint
 
 CUSTOM_ID_CHARACTERS_MAX = 512
 MODEL_CHARACTERS_MAX = 256
-NESTING_MAX = 100  # levels; the parsers behind us give up at 200 or more
 COUNT_MAX = 2**31 - 1
 CHOICES_MAX = 128  # OpenAI's bound on `n`
 
@@ -67,20 +65,3 @@ def decode(raw: bytes) -> RequestLine | None:
     if body.stream or "\0" in request.custom_id or "\0" in body.model:  # Postgres stores no NUL
         return None
     return request
-
-
-def nested_too_deeply(raw: bytes) -> bool:
-    """Whether arrays and objects are nested beyond NESTING_MAX, in linear time and without
-    recursion."""
-    if raw.count(b"[") + raw.count(b"{") <= NESTING_MAX:
-        return False
-    brackets = _STRING.sub(b"", raw).translate(None, _NOT_BRACKETS)
-    depths = _STEPS[np.frombuffer(brackets, dtype=np.uint8)].cumsum(dtype=np.int64)
-    return bool((depths > NESTING_MAX).any())
-
-
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_STEPS = np.zeros(256, dtype=np.int8)
-_STEPS[list(b"[{")] = 1
-_STEPS[list(b"]}")] = -1

@@ -10,8 +10,8 @@ from typing import TypeAlias
 import msgspec
 
 from orchestrator.batches.line_index import PREFIX_DEPTHS, IndexRow
-from orchestrator.batches.lines import Line, OversizedLine
 from orchestrator.batches.request_line import RequestLine
+from orchestrator.jsonl.lines import Line, OversizedLine
 from orchestrator.models.endpoints import ENDPOINTS
 from orchestrator.models.tokens import (
     ModelTokens,

@@ -14,9 +14,10 @@ from msgspec import Struct
 
 from orchestrator.batches.custom_ids import CustomIds
 from orchestrator.batches.diagnosis import custom_id_of, diagnose
-from orchestrator.batches.lines import Line, LineSplitter, OversizedLine
-from orchestrator.batches.problems import LineProblem, ProblemCode, shown
+from orchestrator.batches.problems import LineProblem, ProblemCode
 from orchestrator.batches.request_line import RequestLine, decode
+from orchestrator.jsonl.lines import Line, LineSplitter, OversizedLine
+from orchestrator.jsonl.text import shown
 
 __all__ = ["FileValidator", "LineChecker", "LineLimits", "LineProblem", "Summary", "empty_file"]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestrator.batches.request_line import CHOICES_MAX, NESTING_MAX
+from orchestrator.batches.request_line import CHOICES_MAX
 from orchestrator.batches.validation import (
     FIRST_PROBLEMS_MAX,
     MODELS_MAX,
@@ -16,6 +16,7 @@ from orchestrator.batches.validation import (
     LineProblem,
     Summary,
 )
+from orchestrator.jsonl.text import NESTING_MAX
 
 LIMITS = LineLimits(lines_max=1_000, line_bytes_max=10_000)
 CHAT = "/v1/chat/completions"

@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.batches.lines import HEAD_BYTES, Line, LineSplitter, OversizedLine
+from orchestrator.jsonl.lines import HEAD_BYTES, Line, LineSplitter, OversizedLine
 
 
 def split(*chunks: bytes, line_bytes_max: int = 1_000) -> list[Line | OversizedLine]:

@@ -4,10 +4,12 @@ A line ends at a newline, or at the end of the file; a carriage return before th
 part of it. A UTF-8 byte order mark at the very start of the file is skipped.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 HEAD_BYTES = 2_048  # kept of a line that is too long: enough to read its custom_id
+CHUNK_BYTES = 1 << 20
 
 
 class Line(NamedTuple):
@@ -77,3 +79,11 @@ class LineSplitter:
 
     def _only_a_mark(self) -> bool:
         return self._offset == 0 and b"".join(self._pieces) == BYTE_ORDER_MARK
+
+
+def read_lines(source: BinaryIO, line_bytes_max: int) -> Iterator[Line | OversizedLine]:
+    """The lines of an open file, read as they are asked for."""
+    splitter = LineSplitter(line_bytes_max)
+    while chunk := source.read(CHUNK_BYTES):
+        yield from splitter.feed(chunk)
+    yield from splitter.finish()
