@@ -19,7 +19,6 @@ from orchestrator.batches.preparation import (
     prepare,
 )
 from orchestrator.batches.validation import FileValidator, LineLimits, LineProblem
-from orchestrator.jsonl import lines
 from tests.tiny_tokenizer import write_tokenizer
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
@@ -200,7 +199,7 @@ def test_groups_are_bounded_and_reported_and_change_nothing(
     lines = [line(f"id-{n}", prompt="x " * n) for n in range(1, 30)]
     whole = prepare_lines(*lines).index.read_bytes()
     monkeypatch.setattr(preparation, "GROUP_LINES_MAX", 4)
-    monkeypatch.setattr(lines, "CHUNK_BYTES", 100)
+    monkeypatch.setattr("orchestrator.jsonl.lines.CHUNK_BYTES", 100)
     assert prepare_lines(*lines).index.read_bytes() == whole
 
 
