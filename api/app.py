@@ -18,6 +18,7 @@ from api.deps import refuse_nul
 from api.routes import (
     batches,
     files,
+    fine_tuning,
     health,
     models,
     operators,
@@ -38,7 +39,7 @@ from orchestrator.storage.open import open_store
 # OpenAI's SDK asks under /v1, Groq's under /openai/v1: the same routes.
 PREFIXES = ("/v1", "/openai/v1")
 
-ROUTES = (files, validations, uploads, batches, models, tiers, organizations, operators)
+ROUTES = (files, validations, uploads, batches, fine_tuning, models, tiers, organizations, operators)
 
 DESCRIPTION = """
 Batch inference on your own GPUs, behind the API that the `openai` and `groq` packages speak.

@@ -33,4 +33,7 @@ def page_request(*, limit_default: int, limit_max: int) -> Callable[..., Awaitab
 # OpenAI's defaults and bounds for each list.
 FilesPage = Annotated[PageRequest, Depends(page_request(limit_default=10_000, limit_max=10_000))]
 BatchesPage = Annotated[PageRequest, Depends(page_request(limit_default=20, limit_max=100))]
+FineTuningPage = Annotated[PageRequest, Depends(page_request(limit_default=20, limit_max=100))]
+EventsPage = Annotated[PageRequest, Depends(page_request(limit_default=20, limit_max=1_000))]
+CheckpointsPage = Annotated[PageRequest, Depends(page_request(limit_default=10, limit_max=100))]
 OrganizationsPage = Annotated[PageRequest, Depends(page_request(limit_default=100, limit_max=100))]

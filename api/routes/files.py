@@ -20,7 +20,8 @@ from orchestrator.batches import service as batches
 from orchestrator.entitlements import checks
 from orchestrator.files import service as files
 from orchestrator.files.intake import removed_on_failure
-from orchestrator.files.model import File, Purpose
+from orchestrator.files.model import UPLOADABLE, File, Purpose
+from orchestrator.fine_tuning import service as fine_tuning
 from orchestrator.organizations.principal import Principal
 from orchestrator.storage import keys
 
@@ -39,7 +40,7 @@ UPLOAD_FORM = {
                     "required": ["file", "purpose"],
                     "properties": {
                         "file": {"type": "string", "format": "binary"},
-                        "purpose": {"type": "string", "enum": ["batch", "fine-tune", "user_data"]},
+                        "purpose": {"type": "string", "enum": [purpose.value for purpose in UPLOADABLE]},
                         "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
                         "expires_after[seconds]": {"type": "integer"},
                     },
@@ -101,12 +102,14 @@ def retrieve_file(file_id: str, tx: Read, caller: Caller) -> FileObject:
 
 @router.delete("/files/{file_id}")
 async def delete_file(file_id: str, yard: YardDep, caller: Caller) -> Deleted:
-    """Delete a file and its bytes. The input of a batch that has not ended cannot be deleted."""
+    """Delete a file and its bytes. What a batch or a fine-tuning job that has not ended reads cannot be
+    deleted."""
 
     def mark() -> File:
         with yard.database.transaction() as tx:
             file = files.get(tx, organization_id=caller.organization_id, file_id=file_id, lock=True)
             batches.require_no_reader(tx, file)
+            fine_tuning.require_no_reader(tx, file)
             files.mark_deleted(tx, file)
             return file
 

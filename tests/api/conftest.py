@@ -18,7 +18,7 @@ from orchestrator.files.model import File
 from orchestrator.organizations import service as organizations
 from orchestrator.organizations.model import Role
 from orchestrator.settings import Settings
-from tests.api.lines import jsonl
+from tests.api.lines import dataset, jsonl
 
 TIERS = """
 [free]
@@ -64,6 +64,27 @@ weight = 4.0
 priority = 20
 retention_days = 30
 support = "Chat"
+
+[enterprise]
+title = "Enterprise"
+summary = "For training."
+monthly_price = "By contract"
+models = "*"
+batch_discount = 0.5
+file_bytes_max = 2_000_000
+upload_bytes_max = 3_000_000
+upload_parts_parallel = 2
+batch_lines_max = 1_000
+line_bytes_max = 10_000
+completion_window_hours_min = 24
+completion_window_hours_max = 168
+fine_tuning = true
+fine_tuning_jobs = 4
+training_price_factor = 1.0
+weight = 16.0
+priority = 10
+retention_days = 30
+support = "Chat"
 """
 
 MODELS = """
@@ -74,6 +95,10 @@ endpoints = ["/v1/chat/completions", "/v1/completions"]
 input_price = 0.05
 cached_input_price = 0.025
 output_price = 0.08
+
+[models."yard-smoke".lora]
+training_price = 0.50
+rank_max = 32
 
 [models."org/large"]
 url = "http://127.0.0.1:9"
@@ -143,6 +168,22 @@ class Customer:
         batch_id: str = answer.json()["id"]
         return batch_id
 
+    def dataset_id(self, examples: int = 12) -> str:
+        """The id of a dataset just uploaded."""
+        return self.file_id(dataset(examples), purpose="fine-tune", filename="train.jsonl")
+
+    def create_fine_tuning(self, **body: Any) -> Response:
+        """`POST /fine_tuning/jobs` with a new dataset unless told otherwise."""
+        given = {"model": "yard-smoke", "training_file": body.get("training_file") or self.dataset_id()}
+        return self.post("/v1/fine_tuning/jobs", json=given | body)
+
+    def fine_tuning_id(self, **body: Any) -> str:
+        """The id of a fine-tuning job just created."""
+        answer = self.create_fine_tuning(**body)
+        assert answer.status_code == 200, answer.text
+        job_id: str = answer.json()["id"]
+        return job_id
+
     def _send(self, method: str, path: str, **how: Any) -> Response:
         headers = {"authorization": f"Bearer {self.key}", **how.pop("headers", {})}
         return self.http.request(method, path, headers=headers, **how)
@@ -190,6 +231,12 @@ def http(app: FastAPI) -> Iterator[TestClient]:
 def customer(http: TestClient, database: Database) -> Customer:
     """A key of an organization in the developer tier."""
     return make_customer(http, database)
+
+
+@pytest.fixture
+def trainer(http: TestClient, database: Database) -> Customer:
+    """A key of an organization in the enterprise tier, the only one that fine-tunes."""
+    return make_customer(http, database, tier="enterprise")
 
 
 @pytest.fixture

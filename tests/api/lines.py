@@ -1,4 +1,4 @@
-"""Batch files, small."""
+"""Batch files and datasets, small."""
 
 import json
 
@@ -17,3 +17,17 @@ def line(number: int, *, model: str = "yard-smoke", words: int = 1) -> bytes:
         "body": {"model": model, "messages": [{"role": "user", "content": "hello " * words}]},
     }
     return json.dumps(request).encode() + b"\n"
+
+
+def dataset(examples: int) -> bytes:
+    """A file of chat examples to train on."""
+    return b"".join(example(number) for number in range(1, examples + 1))
+
+
+def example(number: int) -> bytes:
+    """One chat example."""
+    messages = [
+        {"role": "user", "content": f"What is {number} and {number}?"},
+        {"role": "assistant", "content": f"It is {2 * number}."},
+    ]
+    return json.dumps({"messages": messages}).encode() + b"\n"
