@@ -40,7 +40,7 @@ def publish(
     model = model_name(base_model, organization.name, suffix, source_id)
     adapter_id = model if step is None else checkpoint_name(model, step)
     published = tx.get(Adapter, adapter_id)
-    if published is not None:
+    if published is not None and published.source_id == source_id:
         return published
     adapter = Adapter(
         id=adapter_id,
