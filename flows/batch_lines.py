@@ -41,6 +41,7 @@ async def drive(run: BatchRun) -> None:
     """Send what has no result yet; return when all have one, or there is a reason to stop."""
     batch, store = run.batch, run.here.store
     index = await read_index(run)
+    await run.learn_models(index.models)
     done = await ResultMap.scan(store, await adopted(run), lines=len(index))
     writer = _writer(run, sequence=0)
     if batch.on_invalid_line is OnInvalidLine.SKIP and batch.report_file_id:

@@ -8,6 +8,7 @@ worker that drains, a lease that was lost.
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Self
 
 from sqlalchemy.exc import OperationalError
@@ -15,8 +16,10 @@ from sqlalchemy.exc import OperationalError
 from flows.composition import Yard
 from flows.stop import StopSignal
 from orchestrator import clock
+from orchestrator.adapters.catalog import ServedModel
 from orchestrator.batches import progress
 from orchestrator.batches.model import Batch
+from orchestrator.batches.named_models import admitted
 from orchestrator.batches.progress import BatchLease, Situation, Stop
 from orchestrator.batches.segments import SegmentCorrupt
 from orchestrator.entitlements.tiers import Tier
@@ -49,7 +52,8 @@ class BatchRun:
         self.input_key = input_key
         self.tier: Tier = here.tiers[batch.tier]
         self.stop_signal = stop_signal
-        self.rates = {spec.id: Rate(spec.prices(), self.tier.batch_discount) for spec in here.registry.all()}
+        self.named: dict[str, ServedModel] = {}  # the models of its lines, once those are known
+        self.rates: dict[str, Rate] = {}
         self.orders = Orders()
         self.stop: Stop | None = None
         self.engine_words: str | None = None
@@ -82,6 +86,19 @@ class BatchRun:
 
         self.batch = await asyncio.to_thread(read)
         return self.batch
+
+    async def learn_models(self, names: Iterable[str]) -> None:
+        """Look up the models that the batch's lines name, for its rates, its demand and its lines."""
+
+        def read() -> dict[str, ServedModel]:
+            with self.here.database.read() as tx:
+                organization_id = self.batch.organization_id
+                return admitted(tx, self.here.registry, names, organization_id=organization_id)
+
+        self.named = await asyncio.to_thread(read)
+        discount = self.tier.batch_discount
+        self.rates = {name: Rate(model.spec.prices(), discount) for name, model in self.named.items()}
+        self.orders.adapters = {name for name, model in self.named.items() if model.adapter}
 
     async def heart(self) -> None:
         """Beat until cancelled. Raises LeaseLost; every other reason to end is in `stop` or `drained`."""
@@ -125,6 +142,7 @@ class BatchRun:
             self.engine_words = situation.engine_words
             self.orders.stop_sending(situation.stop.value)
         else:
+            self.orders.refused.update(situation.refused)
             self.orders.retarget(
                 {
                     model: [Target(s.engine_id, s.url, s.api_key, s.slots) for s in shares]
@@ -138,6 +156,7 @@ class BatchRun:
                 tx,
                 self.lease,
                 remaining=dict(self.orders.remaining),
+                named=self.named,
                 weight=self.tier.weight,
                 priority=self.tier.priority,
                 rate=self.rate(),

@@ -6,13 +6,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from flows.batch_run import BatchRun
+from orchestrator.adapters.catalog import ServedModel
 from orchestrator.batches import progress
 from orchestrator.batches.estimate import estimate
 from orchestrator.batches.model import OnInvalidLine
+from orchestrator.batches.named_models import named_in
 from orchestrator.batches.preparation import Preparation
 from orchestrator.batches.preparation_spec import preparation_spec
 from orchestrator.batches.problems import LineProblem
 from orchestrator.batches.result_files import ResultFile
+from orchestrator.files.model import File
 from orchestrator.storage import keys
 from orchestrator.storage.store import ObjectMissing
 
@@ -25,11 +28,13 @@ async def prepare_batch(run: BatchRun) -> bool:
     with TemporaryDirectory(dir=here.scratch) as name:
         folder = Path(name)
         only = await _only_lines(run)
+        named = await asyncio.to_thread(_named, run)
         async with here.store.local_copy(run.input_key, folder) as source:
             spec = preparation_spec(
                 source=source,
                 folder=folder,
                 registry=here.registry,
+                named=named,
                 tiers=here.tiers,
                 tier=run.tier,
                 only_lines=only,
@@ -43,8 +48,13 @@ async def prepare_batch(run: BatchRun) -> bool:
             return False
         index_key = keys.batch_lines(batch.organization_id, batch.id)
         await here.store.put(index_key, prepared.index.read_bytes(), content_type="application/octet-stream")
-    await asyncio.to_thread(_validated, run, prepared, errors, report)
+    await asyncio.to_thread(_validated, run, prepared, named, errors, report)
     return True
+
+
+def _named(run: BatchRun) -> dict[str, ServedModel]:
+    with run.here.database.read() as tx:
+        return named_in(tx, run.here.registry, tx.get_one(File, run.batch.input_file_id))
 
 
 async def _only_lines(run: BatchRun) -> frozenset[int] | None:
@@ -91,6 +101,7 @@ def _reject(run: BatchRun, errors: list[dict[str, Any]], report: ResultFile | No
 def _validated(
     run: BatchRun,
     prepared: Preparation,
+    named: dict[str, ServedModel],
     errors: list[dict[str, Any]] | None,
     report: ResultFile | None,
 ) -> None:
@@ -102,6 +113,6 @@ def _validated(
             total=prepared.wanted_lines + prepared.bad_lines,
             model=models[0] if len(models) == 1 else None,
             errors=errors,
-            estimate=estimate(tx, prepared.models, registry=run.here.registry, tier=run.tier),
+            estimate=estimate(tx, prepared.models, named=named, tier=run.tier),
             report=report,
         )

@@ -49,7 +49,7 @@ def create_batch(
             on_invalid_line=OnInvalidLine(body.tokenyard.on_invalid_line),
         ),
         tiers=yard.tiers,
-        models=_models(yard),
+        registry=yard.registry,
         idempotency_key=idempotency_key or body.idempotency_key,
     )
     return _shown(batch, yard)
@@ -99,7 +99,7 @@ def retry_batch(
         caller,
         batch_id,
         tiers=yard.tiers,
-        models=_models(yard),
+        registry=yard.registry,
         idempotency_key=idempotency_key,
     )
     return _shown(batch, yard)
@@ -127,10 +127,6 @@ async def batch_output(
         headers={"x-last-line": str(found.last_line)},
         media_type="application/jsonl",
     )
-
-
-def _models(yard: Yard) -> set[str]:
-    return {spec.id for spec in yard.registry.all()}
 
 
 def _shown(batch: Batch, yard: Yard) -> BatchObject:

@@ -16,7 +16,9 @@ from api.routes.files import load_file
 from api.schemas.validations import FileValidation
 from api.yard import Yard
 from orchestrator import ids
+from orchestrator.adapters.catalog import ServedModel
 from orchestrator.batches.estimate import estimate
+from orchestrator.batches.named_models import named_in
 from orchestrator.batches.preparation import Preparation
 from orchestrator.batches.preparation_spec import preparation_spec
 from orchestrator.errors import Invalid, Unavailable
@@ -44,14 +46,22 @@ async def validate_file(file_id: str, yard: YardDep, caller: Caller) -> FileVali
                 f"File {file.id} has purpose '{file.purpose}'; only one with purpose 'batch' can "
                 "be validated."
             )
-        async with _prepared(yard, caller, file) as prepared:
+        named = await asyncio.to_thread(_named, yard, file)
+        async with _prepared(yard, caller, file, named) as prepared:
             report = await _store_report(yard, caller, file, prepared)
-            quote = await asyncio.to_thread(_quote, yard, caller, prepared)
+            quote = await asyncio.to_thread(_quote, yard, caller, prepared, named)
             return FileValidation.of(file.id, prepared, report_file_id=report, quote=quote)
 
 
+def _named(yard: Yard, file: File) -> dict[str, ServedModel]:
+    with yard.database.read() as tx:
+        return named_in(tx, yard.registry, file)
+
+
 @asynccontextmanager
-async def _prepared(yard: Yard, caller: Principal, file: File) -> AsyncIterator[Preparation]:
+async def _prepared(
+    yard: Yard, caller: Principal, file: File, named: dict[str, ServedModel]
+) -> AsyncIterator[Preparation]:
     """The file's preparation, whose files are there as long as the block runs."""
     with TemporaryDirectory(dir=yard.scratch) as name:
         folder = Path(name)
@@ -60,6 +70,7 @@ async def _prepared(yard: Yard, caller: Principal, file: File) -> AsyncIterator[
                 source=source,
                 folder=folder,
                 registry=yard.registry,
+                named=named,
                 tiers=yard.tiers,
                 tier=yard.tiers[caller.tier],
             )
@@ -103,6 +114,8 @@ async def _chunks(path: Path) -> AsyncIterator[bytes]:
             yield chunk
 
 
-def _quote(yard: Yard, caller: Principal, prepared: Preparation) -> dict[str, Any]:
+def _quote(
+    yard: Yard, caller: Principal, prepared: Preparation, named: dict[str, ServedModel]
+) -> dict[str, Any]:
     with yard.database.read() as tx:
-        return estimate(tx, prepared.models, registry=yard.registry, tier=yard.tiers[caller.tier])
+        return estimate(tx, prepared.models, named=named, tier=yard.tiers[caller.tier])

@@ -3,24 +3,23 @@ now."""
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from sqlmodel import Session
 
-from orchestrator import clock
+from orchestrator import clock, metadata
+from orchestrator.adapters.catalog import ServedModel
 from orchestrator.batches.model import OnInvalidLine
-from orchestrator.batches.standing import queued_tokens, standing, summary_of
+from orchestrator.batches.named_models import admitted, named_in
+from orchestrator.batches.standing import queued_tokens, standing
 from orchestrator.entitlements import checks
 from orchestrator.entitlements.tiers import Tier, Tiers
 from orchestrator.errors import Invalid
 from orchestrator.files.model import File
 from orchestrator.models.endpoints import ENDPOINTS
-
-# OpenAI's bounds on metadata.
-METADATA_PAIRS_MAX = 16
-METADATA_KEY_CHARACTERS_MAX = 64
-METADATA_VALUE_CHARACTERS_MAX = 512
+from orchestrator.models.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,11 @@ class NewBatch:
 
 @dataclass(frozen=True)
 class Rules:
-    """What is allowed: the organization's tier among all tiers, and the models that this yard
-    has."""
+    """What is allowed: the organization's tier among all tiers, and the base models of this yard."""
 
     tiers: Tiers
     tier: Tier
-    models: Collection[str]
+    registry: Registry
 
 
 def check_parameters(new: NewBatch, rules: Rules) -> None:
@@ -60,40 +58,36 @@ def check_parameters(new: NewBatch, rules: Rules) -> None:
             param="endpoint",
         )
     checks.require(checks.completion_window(rules.tiers, rules.tier, new.completion_window))
-    metadata = new.metadata or {}
-    if len(metadata) > METADATA_PAIRS_MAX:
-        raise Invalid(
-            f"Invalid 'metadata': expected at most {METADATA_PAIRS_MAX} pairs, found {len(metadata)}.",
-            param="metadata",
-        )
-    for key, value in metadata.items():
-        _check_length("key", key, METADATA_KEY_CHARACTERS_MAX, of=key)
-        _check_length("value", value, METADATA_VALUE_CHARACTERS_MAX, of=key)
+    metadata.check(new.metadata or {})
 
 
 def check_limits(tx: Session, file: File, *, lines: int, rules: Rules) -> None:
     """Raise where the tier does not allow a batch of `lines` of this file's lines, or not now. Hold
     the organization's row: two batches that are checked at once could both be the last.
 
-    Models that the yard does not have are left to validation, which names each line.
+    An adapter counts as its base. Models that the organization cannot see are left to validation, which
+    names each line.
     """
     tiers, tier = rules.tiers, rules.tier
-    for model in summary_of(file).models:
-        if model in rules.models:
-            checks.require(checks.model_permitted(tiers, tier, model))
+    named = named_in(tx, rules.registry, file)
+    for base in dict.fromkeys(model.base for model in named.values()):
+        checks.require(checks.model_permitted(tiers, tier, base))
     checks.require(checks.line_count(tiers, tier, lines))
     now = clock.now()
     used = standing(tx, organization_id=file.organization_id, now=now)
     checks.require(checks.concurrent_batches(tiers, tier, used=used.live_batches))
     checks.require(checks.lines_per_day(tiers, tier, used=used.lines_today, requested=lines, now=now))
-    for model, tokens in queued_tokens(file, lines=lines).items():
-        queued = used.queued_tokens.get(model, 0)
-        checks.require(checks.queued_tokens(tiers, tier, model=model, used=queued, requested=tokens))
+    asked = queued_tokens(file, lines=lines)
+    names = {*used.queued_tokens, *asked}
+    known = admitted(tx, rules.registry, names, organization_id=file.organization_id)
+    queued = _by_base(used.queued_tokens, known)
+    for base, tokens in _by_base(asked, known).items():
+        checks.require(checks.queued_tokens(tiers, tier, model=base, used=queued[base], requested=tokens))
 
 
-def _check_length(what: str, text: str, most: int, *, of: str) -> None:
-    if len(text) > most:
-        raise Invalid(
-            f"Invalid 'metadata': a {what} may have up to {most} characters, found {len(text)}.",
-            param=f"metadata.{of[:METADATA_KEY_CHARACTERS_MAX]}",
-        )
+def _by_base(tokens: Mapping[str, int], known: Mapping[str, ServedModel]) -> Counter[str]:
+    """Tokens by base model; a name that stands for nothing is its own."""
+    by_base: Counter[str] = Counter()
+    for name, count in tokens.items():
+        by_base[known[name].base if name in known else name] += count
+    return by_base

@@ -1,7 +1,8 @@
 """The quote of a prepared file: `metering/quotes.py` over what the yard has seen of its models.
 
 Output lengths come from the latest charges of each model; its rate from the latest completed batches,
-the best of them, since a small batch cannot fill an engine; what is ahead from the batches that run.
+the best of them, since a small batch cannot fill an engine; what is ahead from the batches that run. An
+adapter has the prices and the engines of its base, and the base's history until it has one of its own.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from orchestrator.adapters.catalog import ServedModel
 from orchestrator.batches.model import Batch
 from orchestrator.batches.sizing import ModelSums
 from orchestrator.batches.states import BatchStatus
@@ -19,20 +21,17 @@ from orchestrator.engines.model import BatchDemand
 from orchestrator.entitlements.tiers import Tier
 from orchestrator.metering.model import Usage
 from orchestrator.metering.quotes import ModelLoad, OutputHistory, quote
-from orchestrator.models.registry import ModelSpec, Registry
 
 HISTORY_ROWS = 50  # latest charges and batches looked at
 ENGINE_START_SECONDS = 60.0  # assumed where no engine of the model is ready
 MICROS_PER_DOLLAR = 1_000_000
 
 
-def estimate(tx: Session, sums: Mapping[str, ModelSums], *, registry: Registry, tier: Tier) -> dict[str, Any]:
+def estimate(
+    tx: Session, sums: Mapping[str, ModelSums], *, named: Mapping[str, ServedModel], tier: Tier
+) -> dict[str, Any]:
     """The fields of a Quote, costs also in dollars: what a batch's `estimate` shows."""
-    loads = {
-        model: _load(tx, spec, of_model)
-        for model, of_model in sums.items()
-        if (spec := registry.get(model)) is not None
-    }
+    loads = {name: _load(tx, named[name], of_model) for name, of_model in sums.items() if name in named}
     quoted = quote(loads, tier.batch_discount)
     return asdict(quoted) | {
         "expected_cost": quoted.expected_cost_micros / MICROS_PER_DOLLAR,
@@ -41,17 +40,17 @@ def estimate(tx: Session, sums: Mapping[str, ModelSums], *, registry: Registry, 
     }
 
 
-def _load(tx: Session, spec: ModelSpec, sums: ModelSums) -> ModelLoad:
-    history = _history(tx, spec.id)
-    ready = bool(engines.ready(tx, [spec.id]))
+def _load(tx: Session, model: ServedModel, sums: ModelSums) -> ModelLoad:
+    history = _history(tx, model.id) or _history(tx, model.base)
+    ready = bool(engines.ready(tx, [model.base]))
     return ModelLoad(
         lines=sums.lines,
         prompt_tokens=sums.prompt_tokens,
         max_output_tokens=sums.max_output_tokens,
-        prices=spec.prices(),
+        prices=model.spec.prices(),
         history=history,
-        tokens_per_second=_rate(tx, spec.id),
-        tokens_ahead=_ahead(tx, spec.id, history),
+        tokens_per_second=_rate(tx, model.id) or _rate(tx, model.base),
+        tokens_ahead=_ahead(tx, model.base, history),
         start_seconds=0.0 if ready else ENGINE_START_SECONDS,
     )
 
@@ -91,9 +90,9 @@ def _tokens(usage: Mapping[str, Mapping[str, int]], model: str) -> int:
     return used.get("input_tokens", 0) + used.get("output_tokens", 0)
 
 
-def _ahead(tx: Session, model: str, history: OutputHistory | None) -> int:
-    """Tokens that running batches still want of the model, by the mean length of earlier lines."""
-    lines = tx.exec(select(func.sum(BatchDemand.lines)).where(BatchDemand.model == model)).one()
+def _ahead(tx: Session, base: str, history: OutputHistory | None) -> int:
+    """Tokens that running batches still want of the base's engines, by the mean length of earlier lines."""
+    lines = tx.exec(select(func.sum(BatchDemand.lines)).where(BatchDemand.base == base)).one()
     if not lines or history is None:
         return 0
     return round(int(lines) * history.output_tokens / history.lines)

@@ -1,5 +1,6 @@
 """The end of a batch: result files, charge and final status in one transaction."""
 
+import hashlib
 from collections.abc import Mapping
 
 from sqlmodel import Session
@@ -75,7 +76,7 @@ _TRIGGERS = {
 
 
 def _charge(tx: Session, batch: Batch, model: str, rate: Rate) -> int:
-    """One ledger row for one model; its key makes a second one impossible."""
+    """One ledger row for one model; its key, as short for any name, makes a second one impossible."""
     used = batch.usage.get(model)
     if not used:
         return 0
@@ -83,7 +84,7 @@ def _charge(tx: Session, batch: Batch, model: str, rate: Rate) -> int:
     tx.add(
         Usage(
             id=ids.new("usage_"),
-            idempotency_key=f"{batch.id}:{model}",
+            idempotency_key=f"{batch.id}:{hashlib.sha256(model.encode()).hexdigest()}",
             organization_id=batch.organization_id,
             project_id=batch.project_id,
             resource_id=batch.id,

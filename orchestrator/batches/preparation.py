@@ -32,8 +32,8 @@ MODELS_SHOWN = 5  # in a message
 @dataclass(frozen=True)
 class PreparationSpec:
     """`models` are all base models of the yard and the adapters that lines may name, `permitted` those of
-    the batch's tier, and `tier_with` names for each of the others the tier that has it. `only_lines` are the lines to run, counted
-    from 1, where not all are: the others are indexed but neither checked nor counted."""
+    the batch's tier, and `tier_with` names for each of the others the tier that has it. `only_lines` are the
+    lines to run, from 1, where not all are: the others are indexed but neither checked nor counted."""
 
     input: Path
     folder: Path

@@ -1,9 +1,11 @@
 """What preparation must know of the yard and of a tier: one spec for batches and for validation
 before there is one."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from orchestrator.adapters.catalog import ServedModel
 from orchestrator.batches.preparation import PreparationSpec
 from orchestrator.batches.validation import LineLimits
 from orchestrator.entitlements.tiers import Tier, Tiers
@@ -15,23 +17,28 @@ def preparation_spec(
     source: Path,
     folder: Path,
     registry: Registry,
+    named: Mapping[str, ServedModel],
     tiers: Tiers,
     tier: Tier,
     only_lines: frozenset[int] | None = None,
 ) -> PreparationSpec:
-    """How to prepare `source` for a customer of `tier`, writing into `folder`."""
-    models = registry.all()
+    """How to prepare `source` for a customer of `tier`, writing into `folder`.
+
+    `named` are the models that its lines name; of them, adapters have the tokenizer, the context and the
+    endpoints of their base, and the tiers that have it.
+    """
+    specs = {spec.id: spec for spec in registry.all()} | {name: model.spec for name, model in named.items()}
     tier_with = {
-        spec.id: lifting.title
-        for spec in models
+        name: lifting.title
+        for name, spec in specs.items()
         if (lifting := tiers.cheapest_with(partial(_permits, spec.id)))
     }
     return PreparationSpec(
         input=source,
         folder=folder,
         limits=LineLimits(lines_max=tier.batch_lines_max, line_bytes_max=tier.line_bytes_max),
-        models={spec.id: spec.tokens() for spec in models},
-        permitted=frozenset(spec.id for spec in models if tier.permits(spec.id)),
+        models={name: spec.tokens() for name, spec in specs.items()},
+        permitted=frozenset(name for name, spec in specs.items() if tier.permits(spec.id)),
         tier_with=tier_with,
         only_lines=only_lines,
     )

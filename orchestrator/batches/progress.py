@@ -11,13 +11,13 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from orchestrator import clock
-from orchestrator.batches import result_files, sharing
+from orchestrator.adapters.catalog import ServedModel
+from orchestrator.batches import result_files, sharing, waiting
 from orchestrator.batches.model import Batch, BatchSegment
 from orchestrator.batches.result_files import ResultFile
 from orchestrator.batches.segments import SegmentInfo
 from orchestrator.batches.service import request_cancel
 from orchestrator.batches.states import BATCH, FINAL, BatchStatus, BatchTrigger
-from orchestrator.engines import service as engines
 from orchestrator.jobs import service as jobs
 from orchestrator.jobs.retry import FailureReason
 from orchestrator.metering.prices import Rate, cost_micros
@@ -51,12 +51,16 @@ STOP_MESSAGES = {
 }
 
 
+GONE = "The yard does not have this model any more."
+
+
 @dataclass(frozen=True)
 class Situation:
-    """What a heartbeat reads back."""
+    """What a heartbeat reads back. `refused` are the models that no engine will serve, with the reason."""
 
     stop: Stop | None
     shares: Mapping[str, Sequence[sharing.Share]] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
     waiting_for: str | None = None
     engine_words: str | None = None  # with ENGINE_FAILED: what the engine said last
 
@@ -225,22 +229,30 @@ def heartbeat(
     lease: BatchLease,
     *,
     remaining: Mapping[str, int],
+    named: Mapping[str, ServedModel],
     weight: float,
     priority: int,
     rate: dict[str, float] | None,
 ) -> Situation:
-    """Renew the lease, say how many lines remain per model, and read what may be in flight now."""
+    """Renew the lease, say how many lines remain per model, and read what may be in flight now. A model that
+    is not in `named` is gone from the yard since the batch was validated."""
     jobs.heartbeat(tx, job_id=lease.job_id, token=lease.token, lease_seconds=LEASE_SECONDS)
     batch = tx.get_one(Batch, lease.batch_id)
-    sharing.demand(tx, batch.id, remaining, weight=weight, priority=priority)
-    wanted = [model for model, lines in remaining.items() if lines > 0]
-    ready = engines.ready(tx, wanted)
-    missing = [model for model in wanted if model not in {e.model for e in ready}]
-    words = sharing.given_up(tx, missing)
+    gone = {model: GONE for model, lines in remaining.items() if lines > 0 and model not in named}
+    known = {model: lines for model, lines in remaining.items() if model in named}
+    sharing.demand(tx, batch.id, known, named, weight=weight, priority=priority)
+    wanted = [named[model] for model, lines in known.items() if lines > 0]
+    bases = {model.base for model in wanted}
+    now = sharing.serving(tx, bases)
+    refused = {model.id: why for model in wanted if (why := now.refusal(model)) is not None}
+    shares = sharing.shares(tx, batch.id, now)
+    words = waiting.given_up(tx, sorted(bases - {engine.model for engine in now.engines}))
+    waiting_models = [model for model in wanted if model.id not in refused]
     situation = Situation(
         stop=Stop.ENGINE_FAILED if words else stop_for(batch),
-        shares=sharing.shares(tx, batch.id, ready),
-        waiting_for=sharing.waiting_for(tx, missing) if missing else None,
+        shares=shares,
+        refused=gone | refused,
+        waiting_for=waiting.waiting_for(tx, waiting_models, now, served=shares),
         engine_words=words,
     )
     batch.rate = rate

@@ -1,7 +1,7 @@
 """What a customer does with batches: create, look, list, cancel, retry. What runs them is in
 `progress.py` and `finalize.py`."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlmodel import Session, col, select
@@ -20,7 +20,8 @@ from orchestrator.files import service as files
 from orchestrator.files.model import File, Purpose
 from orchestrator.jobs import service as jobs
 from orchestrator.jobs.model import JobKind
-from orchestrator.organizations.model import Organization
+from orchestrator.models.registry import Registry
+from orchestrator.organizations import service as organizations
 from orchestrator.organizations.principal import Principal
 from orchestrator.state_machine import transition
 
@@ -33,20 +34,20 @@ def create(
     new: NewBatch,
     *,
     tiers: Tiers,
-    models: Collection[str],
+    registry: Registry,
     idempotency_key: str | None = None,
 ) -> Batch:
-    """Accept a batch and queue its job; nothing runs yet. `models` are those this yard has.
+    """Accept a batch and queue its job; nothing runs yet.
 
     The same idempotency key with the same parameters gives the batch of the first call. Raises
     Invalid, NotEntitled, QuotaExceeded, and Conflict where the key was used with other parameters.
     A file with bad lines is accepted here and fails when it is validated, as at OpenAI.
     """
-    organization = _hold_organization(tx, principal)
+    organization = organizations.hold(tx, principal.organization_id)
     earlier = _earlier(tx, principal, new, idempotency_key)
     if earlier is not None:
         return earlier
-    rules = Rules(tiers=tiers, tier=tiers[organization.tier], models=models)
+    rules = Rules(tiers=tiers, tier=tiers[organization.tier], registry=registry)
     check_parameters(new, rules)
     file = _input_file(tx, principal, new)
     check_limits(tx, file, lines=summary_of(file).lines, rules=rules)
@@ -59,7 +60,7 @@ def retry(
     batch_id: str,
     *,
     tiers: Tiers,
-    models: Collection[str],
+    registry: Registry,
     idempotency_key: str | None = None,
 ) -> Batch:
     """A new batch of the lines of an ended one that failed or never ran, with the same parameters.
@@ -67,7 +68,7 @@ def retry(
     Raises as `create` does, Conflict while the old batch still runs, and Invalid where it has no
     such lines or its file is gone.
     """
-    organization = _hold_organization(tx, principal)
+    organization = organizations.hold(tx, principal.organization_id)
     old = get(tx, organization_id=principal.organization_id, batch_id=batch_id)
     new = NewBatch(
         input_file_id=old.input_file_id,
@@ -82,7 +83,7 @@ def retry(
     if earlier is not None:
         return earlier
     lines = _unfinished_lines(old)
-    rules = Rules(tiers=tiers, tier=tiers[organization.tier], models=models)
+    rules = Rules(tiers=tiers, tier=tiers[organization.tier], registry=registry)
     check_parameters(new, rules)
     check_limits(tx, _input_file(tx, principal, new), lines=lines, rules=rules)
     return _insert(tx, principal, new, rules.tier, idempotency_key=idempotency_key, lines=lines)
@@ -147,12 +148,6 @@ def require_no_reader(tx: Session, file: File) -> None:
             f"File {file.id} is the input of batch {reader}, which has not ended. Cancel that "
             "batch or wait for it, then delete the file."
         )
-
-
-def _hold_organization(tx: Session, principal: Principal) -> Organization:
-    """Lock the organization's row, so that its limits are checked for one new batch at a time. Its
-    key stays shared: rows that refer to it are not held up."""
-    return tx.get_one(Organization, principal.organization_id, with_for_update={"key_share": True})
 
 
 def _earlier(tx: Session, principal: Principal, new: NewBatch, idempotency_key: str | None) -> Batch | None:

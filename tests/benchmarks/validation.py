@@ -44,6 +44,7 @@ def measure(*, quick: bool) -> Table:
             source=source,
             folder=folder,
             registry=Registry.load(None, home=PROJECT / ".yard"),
+            named={},
             tiers=tiers,
             tier=tiers["enterprise"],
         )

@@ -24,7 +24,7 @@ BUSY_SECONDS_MAX = 60.0  # the longest Retry-After that is honoured
 # Below vLLM's 5 s, so that we never write into a connection that the engine is about to close.
 KEEPALIVE_SECONDS = 3.0
 _STREAMED_BYTES = 2**20  # aiohttp wants larger bodies as a file
-_TOO_MANY_REQUESTS, _BAD_GATEWAY, _UNAVAILABLE = 429, 502, 503
+_NOT_FOUND, _TOO_MANY_REQUESTS, _BAD_GATEWAY, _UNAVAILABLE = 404, 429, 502, 503
 _NOT_OURS = (401, 403)  # another engine answers at this address, and does not know our key
 
 
@@ -45,6 +45,10 @@ class Answered:
     status: int
     body: bytes
     usage: LineUsage
+
+    def names_no_model(self) -> bool:
+        """Whether the engine says that it has no such model: an adapter that it has not, or not any more."""
+        return self.status == _NOT_FOUND and _error_param(self.body) == "model"
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,22 @@ class _Usage(Struct):
 
 class _Answer(Struct):
     usage: _Usage | None = None
+
+
+class _Error(Struct):
+    param: str | None = None
+
+
+class _Refusal(Struct):
+    error: _Error
+
+
+def _error_param(body: bytes) -> str | None:
+    """Which field of the request an OpenAI error is about, None where it does not say."""
+    try:
+        return msgspec.json.decode(body, type=_Refusal).error.param
+    except msgspec.DecodeError:
+        return None
 
 
 _decode = msgspec.json.Decoder(_Answer).decode

@@ -5,21 +5,22 @@ A line is in one of these places:
 
     order ──> in flight ──> segments   an answer, or a reason why there is none
                 │   ^
-                ├─> again              its engine died, was busy, or answered 5xx: first to be sent
+                ├─> again              its engine died, was busy, had it not loaded, or said 5xx: sent first
                 └─> suspects           engines died twice with it: sent last, alone
 
 What a line may cost is bounded: after ENGINES_LOST_MAX dead engines, LOSSES_MAX deaths of the same
 few, or RESENDS_MAX refusals it gets an error line, so no line can take a fleet down. An engine that is
-busy or gone is left alone for a growing while; how often, only the batch's window bounds.
+busy or gone is left alone for a growing while, and so is, for one model, an engine that has evicted its
+adapter; how often, only the batch's window bounds.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
+from collections import Counter
+from collections.abc import Coroutine, Mapping, Sequence, Set
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from msgspec import Raw
 
@@ -43,6 +44,7 @@ from workers.inference.client import (
     Target,
     TimedOut,
 )
+from workers.inference.lanes import Lane, Line
 
 ENGINES_LOST_MAX = 3  # different ones, so that one broken engine convicts nobody at once
 LOSSES_MAX = 10  # a fleet behind one address is one engine to us
@@ -60,6 +62,8 @@ class Orders:
     """What a driver is told while it runs, and what it tells. Event loop only."""
 
     targets: Mapping[str, Sequence[Target]] = field(default_factory=dict)  # by model
+    adapters: Set[str] = frozenset()  # of the models: those that an engine may load and evict
+    refused: dict[str, str] = field(default_factory=dict)  # models that no engine serves, and why
     stop: str | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     remaining: dict[str, int] = field(default_factory=dict)  # lines without a result, by model
@@ -99,36 +103,8 @@ async def drive(
             raise group.exceptions[0] from None  # the first is why the others were cancelled
 
 
-@dataclass(slots=True)
-class _Line:
-    """A line that has been sent, and what happened to it."""
-
-    number: int
-    lost_with: list[str] = field(default_factory=list)  # engines that died with it, by id
-    refusals: int = 0
-
-
-@dataclass
-class _Lane:
-    """The lines of one model that wait."""
-
-    model: str
-    order: Sequence[int]
-    sent: int = 0  # of `order`
-    again: deque[_Line] = field(default_factory=deque)
-    suspects: deque[_Line] = field(default_factory=deque)
-    in_flight: dict[str, int] = field(default_factory=dict)  # by engine
-
-    def next(self) -> _Line | None:
-        """The next line to send, if any may be sent now."""
-        if self.again:
-            return self.again.popleft()
-        if self.sent < len(self.order):
-            self.sent += 1
-            return _Line(int(self.order[self.sent - 1]))
-        if self.suspects and not any(self.in_flight.values()):
-            return self.suspects.popleft()
-        return None
+# Who gets no lines for a while: an engine, or an engine for the lines of one model.
+_Rester: TypeAlias = str | tuple[str, str]
 
 
 class _Walk:
@@ -145,13 +121,13 @@ class _Walk:
     ) -> None:
         self._index = index
         self._requests = requests
-        self._lanes = [_Lane(model, lines) for model, lines in order.items()]
+        self._lanes = [Lane(model, lines) for model, lines in order.items()]
         self._orders = orders
         self._segments = segments
         self._client = client
         self._running: set[asyncio.Task[None]] = set()  # lines in flight, engines at rest
-        self._rests: dict[str, int] = {}  # engines that failed of late: how often in a row
-        self._resting: set[str] = set()
+        self._rests: Counter[_Rester] = Counter()  # who failed of late: how often in a row
+        self._resting: set[_Rester] = set()
         self._over = False
         orders.remaining.update({lane.model: len(lane.order) for lane in self._lanes})
 
@@ -185,8 +161,11 @@ class _Walk:
         for lane in self._lanes:
             self._fill(lane)
 
-    def _fill(self, lane: _Lane) -> None:
-        """Send as many lines as there are free slots."""
+    def _fill(self, lane: Lane) -> None:
+        """Send as many lines as there are free slots; those of a refused model get an error line."""
+        if lane.model in self._orders.refused:
+            self._start(self._refuse(lane))
+            return
         while not self._over and not self._orders.stop:
             target = self._free_target(lane)
             line = lane.next() if target else None
@@ -200,16 +179,17 @@ class _Walk:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    def _free_target(self, lane: _Lane) -> Target | None:
+    def _free_target(self, lane: Lane) -> Target | None:
         """The least loaded engine with a free slot."""
         best, least = None, 1.0
         for target in self._orders.targets.get(lane.model, ()):
             load = lane.in_flight.get(target.engine_id, 0) / max(target.slots, 1)
-            if load < least and target.slots > 0 and target.engine_id not in self._resting:
+            rests = self._resting & {target.engine_id, (target.engine_id, lane.model)}
+            if load < least and target.slots > 0 and not rests:
                 best, least = target, load
         return best
 
-    async def _send(self, lane: _Lane, line: _Line, target: Target) -> None:
+    async def _send(self, lane: Lane, line: Line, target: Target) -> None:
         """One try of one line. Its slot is free again when this ends."""
         try:
             request = self._requests[line.number]
@@ -217,8 +197,11 @@ class _Walk:
             endpoint = self._index.endpoints[self._index.endpoint[line.number]]
             outcome = await self._client.post(target, endpoint, bytes(request.body), request_id)
             match outcome:
+                case Answered() if lane.model in self._orders.adapters and outcome.names_no_model():
+                    self._rest((target.engine_id, lane.model), None)
+                    lane.again.append(line)
                 case Answered():
-                    self._rests.pop(target.engine_id, None)
+                    del self._rests[target.engine_id], self._rests[target.engine_id, lane.model]
                     await self._answered(lane, line, request.custom_id, request_id, outcome)
                 case TimedOut():
                     await self._unanswered(
@@ -231,10 +214,10 @@ class _Walk:
                         ),
                     )
                 case Busy():
-                    self._rest(target, outcome.retry_after_seconds)
+                    self._rest(target.engine_id, outcome.retry_after_seconds)
                     lane.again.append(line)
                 case EngineGone():
-                    self._rest(target, None)
+                    self._rest(target.engine_id, None)
                     await self._engine_gone(lane, line, request.custom_id, target, outcome)
                 case _:
                     assert_never(outcome)
@@ -243,7 +226,7 @@ class _Walk:
         self._fill(lane)  # not when cancelled: then all is ending
 
     async def _answered(
-        self, lane: _Lane, line: _Line, custom_id: Raw, request_id: str, answer: Answered
+        self, lane: Lane, line: Line, custom_id: Raw, request_id: str, answer: Answered
     ) -> None:
         if answer.status >= 500 and line.refusals < RESENDS_MAX:
             line.refusals += 1
@@ -255,7 +238,7 @@ class _Walk:
         await self._record(lane, line, kind, data, answer.usage)
 
     async def _engine_gone(
-        self, lane: _Lane, line: _Line, custom_id: Raw, target: Target, gone: EngineGone
+        self, lane: Lane, line: Line, custom_id: Raw, target: Target, gone: EngineGone
     ) -> None:
         # An engine that was taken from our orders was ended on purpose: no line is to blame.
         if gone.sent and target.engine_id in self._ordered(lane):
@@ -269,30 +252,35 @@ class _Walk:
             message = f"{losses} times an engine ended while it worked on this request."
             await self._unanswered(lane, line, custom_id, LineError("engine_failed", message))
 
-    async def _unanswered(self, lane: _Lane, line: _Line, custom_id: Raw, error: LineError) -> None:
+    async def _unanswered(self, lane: Lane, line: Line, custom_id: Raw, error: LineError) -> None:
         await self._record(lane, line, Kind.ERROR, unanswered(custom_id, error), None)
 
-    async def _record(
-        self, lane: _Lane, line: _Line, kind: Kind, data: bytes, usage: LineUsage | None
-    ) -> None:
+    async def _record(self, lane: Lane, line: Line, kind: Kind, data: bytes, usage: LineUsage | None) -> None:
         await self._segments.add(line.number, kind, data, model=lane.model, usage=usage)
         self._orders.remaining[lane.model] -= 1
         self._end_if_done()
 
-    def _ordered(self, lane: _Lane) -> set[str]:
+    def _ordered(self, lane: Lane) -> set[str]:
         return {target.engine_id for target in self._orders.targets.get(lane.model, ())}
 
-    def _rest(self, target: Target, seconds: float | None) -> None:
-        """Send nothing to this engine for a while: as long as it asked for, or longer each time."""
-        if target.engine_id in self._resting:
+    async def _refuse(self, lane: Lane) -> None:
+        """Give every line that waits the reason why it cannot run. Those in flight may still be answered."""
+        error = LineError("model_unavailable", self._orders.refused[lane.model])
+        while not self._over and not self._orders.stop and (line := lane.next()):
+            await self._unanswered(lane, line, self._requests[line.number].custom_id, error)
+
+    def _rest(self, who: _Rester, seconds: float | None) -> None:
+        """Send nothing there for a while: as long as the engine asked for, or longer each time."""
+        if who in self._resting:
             return
-        times = self._rests[target.engine_id] = self._rests.get(target.engine_id, 0) + 1
+        self._rests[who] += 1
+        times = self._rests[who]
         if seconds is None:
             seconds = min(REST_SECONDS * 2 ** min(times - 1, 16), REST_SECONDS_MAX)
-        self._resting.add(target.engine_id)
-        self._start(self._rested(target.engine_id, seconds))
+        self._resting.add(who)
+        self._start(self._rested(who, seconds))
 
-    async def _rested(self, engine_id: str, seconds: float) -> None:
+    async def _rested(self, who: _Rester, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        self._resting.discard(engine_id)
+        self._resting.discard(who)
         self._fill_all()

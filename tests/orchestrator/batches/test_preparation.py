@@ -139,7 +139,7 @@ def test_prefix_hashes_are_the_same_in_every_process(prepare_lines: Prepare):
             line("a", model="huge"),
             "model_not_found",
             "body.model",
-            "The provided model 'huge' is not supported by the Batch API. Use 'chat-only' or 'small'.",
+            "The provided model 'huge' is not supported by the Batch API. Use 'small' or 'chat-only'.",
         ),
         (
             line("a", model="large"),

@@ -1,11 +1,13 @@
 """The run side of a batch against a real Postgres: what is written under the lease, and what is not."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from sqlmodel import Session, select
 
 from orchestrator import clock
+from orchestrator.adapters.catalog import ServedModel
 from orchestrator.batches import finalize, progress, sharing
 from orchestrator.batches.model import Batch, BatchSegment
 from orchestrator.batches.progress import BatchLease, Stop
@@ -22,11 +24,22 @@ from orchestrator.jobs.model import Job, JobKind, JobStatus
 from orchestrator.jobs.retry import FailureReason
 from orchestrator.metering.model import Usage
 from orchestrator.metering.prices import Prices, Rate
+from orchestrator.models.registry import ModelSpec
 from orchestrator.storage.store import Stored
 from tests.factories import make_batch, make_engine
 
 MODEL = "yard-smoke"
 RATES = {MODEL: Rate(Prices(input=1_000_000, cached_input=500_000, output=2_000_000), discount=0.5)}
+SPEC = ModelSpec(
+    id=MODEL,
+    source="smoke",
+    context_length=2048,
+    endpoints=("/v1/chat/completions",),
+    input_price=Decimal(1),
+    cached_input_price=Decimal(1),
+    output_price=Decimal(1),
+)
+NAMED = {MODEL: ServedModel(MODEL, SPEC)}
 USED = {"lines": 2, "input_tokens": 100, "cached_tokens": 40, "output_tokens": 10}
 
 
@@ -72,7 +85,9 @@ def result(kind: str, lines: int) -> ResultFile:
 
 
 def beat(tx: Session, lease: BatchLease, lines: int = 3) -> progress.Situation:
-    return progress.heartbeat(tx, lease, remaining={MODEL: lines}, weight=1.0, priority=20, rate=None)
+    return progress.heartbeat(
+        tx, lease, remaining={MODEL: lines}, named=NAMED, weight=1.0, priority=20, rate=None
+    )
 
 
 def test_an_attempt_begins_once(database: Database) -> None:
