@@ -42,9 +42,13 @@ def packed_attention(
     Raises NotImplementedError for a kind of attention that this is not."""
     for name in _UNSUPPORTED:
         if named.get(name) is not None:
-            raise NotImplementedError(f"{type(module).__name__} needs attention with {name}")
+            raise NotImplementedError(
+                f"{type(module).__name__} needs attention with {name}, which cannot be trained."
+            )
     if dropout:
-        raise NotImplementedError(f"{type(module).__name__} needs attention with dropout")
+        raise NotImplementedError(
+            f"{type(module).__name__} needs attention with dropout, which cannot be trained."
+        )
     bounds: Tensor = named["cu_seq_lens_q"]
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         return _flash(query, key, value, bounds, named["max_length_q"], scaling, sliding_window), None

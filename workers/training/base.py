@@ -24,10 +24,10 @@ def load(spec: TrainingSpec, device: torch.device) -> PreTrainedModel:
             spec.base, dtype=getattr(torch, spec.dtype), attn_implementation=attention.NAME
         )
     except (OSError, ValueError) as error:
-        raise InvalidBaseModel(f"{spec.base_id} cannot be loaded: {error}") from error
+        raise InvalidBaseModel(f"{spec.base_id} cannot be loaded by transformers.") from error
     for name in _LOGIT_CHANGES:
         if getattr(model.config, name, None) not in (None, 1.0):
-            raise InvalidBaseModel(f"{spec.base_id} changes its logits by {name}, which is not supported")
+            raise InvalidBaseModel(f"{spec.base_id} changes its logits by {name}, which cannot be trained.")
     if spec.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.to(device)

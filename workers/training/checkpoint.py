@@ -9,7 +9,6 @@ Written beside its place and renamed, so a folder that is there is whole.
 import dataclasses
 import hashlib
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from peft import PeftModel
 
 from workers.training import lora
+from workers.training.position import Position
 from workers.training.spec import TrainingSpec
 
 ADAPTER = "adapter"
@@ -27,19 +27,6 @@ _MAY_CHANGE = {
     "base", "train", "valid", "folder", "resume_from", "micro_tokens", "gradient_checkpointing", "threads",
     "evaluate_every_steps", "checkpoint_every_seconds", "early_stopping_patience",
 }  # fmt: skip
-
-
-@dataclass
-class Position:
-    """How far a training is. Order and learning rate follow from `step`; nothing else needs to be known."""
-
-    step: int = 0  # steps done
-    trained_tokens: int = 0
-    evaluated_step: int = 0  # the last one after which the validation file was gone through
-    best_valid_loss: float | None = None
-    evaluations_without_better: int = 0
-    first_losses: list[float] = field(default_factory=list)  # of the first steps, to know an explosion by
-    exploding_steps: int = 0  # in a row, up to now
 
 
 def identity(spec: TrainingSpec) -> str:

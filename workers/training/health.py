@@ -2,7 +2,7 @@
 
 import math
 
-from workers.training.checkpoint import Position
+from workers.training.position import Position
 
 FIRST_STEPS = 10  # whose mean loss is the measure
 EXPLODING_STEPS_MAX = 10  # in a row, before a training is given up
@@ -32,3 +32,9 @@ def check(position: Position, step: int, loss: float, grad_norm: float) -> None:
         raise Diverged(
             f"The loss went from {usual:.2f} to {loss:.2f} and stays there since step {began}.", began
         )
+
+
+def check_score(step: int, valid_loss: float) -> None:
+    """Looks at an evaluation. Raises Diverged."""
+    if not math.isfinite(valid_loss):
+        raise Diverged(f"After step {step} the validation loss is {valid_loss}.", step)

@@ -11,10 +11,10 @@ from peft import PeftModel
 
 from orchestrator.datasets.token_file import TokenFile
 from workers.training import base, checkpoint, health, lora, reports
-from workers.training.checkpoint import Position
 from workers.training.evaluation import evaluate
 from workers.training.objective import Objective, Supervised
 from workers.training.packing import epoch_order, packs, steps_per_epoch
+from workers.training.position import Position
 from workers.training.schedule import learning_rate
 from workers.training.spec import TrainingSpec
 
@@ -168,6 +168,7 @@ def evaluate_if_due(training: Training, tell: Tell, stopping: Callable[[], bool]
     )
     if score is None:
         return
+    health.check_score(position.step, score.loss)
     position.evaluated_step = position.step
     better = position.best_valid_loss is None or score.loss < position.best_valid_loss
     position.evaluations_without_better = 0 if better else position.evaluations_without_better + 1

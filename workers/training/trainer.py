@@ -17,6 +17,10 @@ from workers.training import reports, spec
 from workers.training.spec import TrainingSpec
 
 _CPU_ALLOCATOR = "DefaultCPUAllocator"  # torch raises a plain RuntimeError where the machine's memory ends
+_OUT_OF_MEMORY = (
+    "The training needed more memory than there is. "
+    "Try shorter examples, a smaller LoRA rank, or quantization of the base."
+)
 
 
 class _Stop:
@@ -61,23 +65,22 @@ def train(told: TrainingSpec, tell: Callable[[reports.Report], None], stopping: 
 
 
 def failure(error: Exception) -> reports.Failed:
-    """What the customer is told of an exception that ended the training."""
+    """What the customer is told of an exception that ended the training; the log has the rest."""
     import torch
 
     from workers.training.base import InvalidBaseModel
     from workers.training.health import Diverged
 
-    message = str(error)
     match error:
         case Diverged():
-            return reports.Failed("training_diverged", message, error.step)
+            return reports.Failed("training_diverged", str(error), error.step)
         case InvalidBaseModel() | NotImplementedError():
-            return reports.Failed("invalid_base_model", message)
+            return reports.Failed("invalid_base_model", str(error))
         case MemoryError() | torch.OutOfMemoryError():
-            return reports.Failed("out_of_memory", message)
-        case RuntimeError() if _CPU_ALLOCATOR in message:
-            return reports.Failed("out_of_memory", message)
-    return reports.Failed("internal_error", f"{type(error).__name__}: {message}")
+            return reports.Failed("out_of_memory", _OUT_OF_MEMORY)
+        case RuntimeError() if _CPU_ALLOCATOR in str(error):
+            return reports.Failed("out_of_memory", _OUT_OF_MEMORY)
+    return reports.Failed("internal_error", f"The trainer failed with {type(error).__name__}.")
 
 
 if __name__ == "__main__":
