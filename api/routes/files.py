@@ -1,13 +1,13 @@
 """Files: upload, look, list, download, delete."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 
-from api import file_form
+from api import base64_stream, file_form
 from api.auth import Caller
 from api.byte_range import byte_range
 from api.deps import Read, YardDep
@@ -18,6 +18,7 @@ from api.yard import Yard
 from orchestrator import ids
 from orchestrator.batches import service as batches
 from orchestrator.entitlements import checks
+from orchestrator.errors import Invalid
 from orchestrator.files import service as files
 from orchestrator.files.intake import removed_on_failure
 from orchestrator.files.model import UPLOADABLE, File, Purpose
@@ -119,9 +120,20 @@ async def delete_file(file_id: str, yard: YardDep, caller: Caller) -> Deleted:
 
 
 @router.get("/files/{file_id}/content", response_class=Response)
-async def file_content(file_id: str, request: Request, yard: YardDep, caller: Caller) -> Response:
+async def file_content(
+    file_id: str,
+    request: Request,
+    yard: YardDep,
+    caller: Caller,
+    encoding: Annotated[
+        Literal["base64"] | None,
+        Query(description="For the result file of a fine-tuning job, which OpenAI sends like that."),
+    ] = None,
+) -> Response:
     """The file's bytes; a `Range` of them if asked. May answer with a redirect to the store."""
     file = await asyncio.to_thread(load_file, yard, caller, file_id)
+    if encoding is not None:
+        return _in_base64(yard, file)
     address = await yard.store.presign_get(file.key, filename=file.filename, seconds=PRESIGNED_SECONDS)
     if address is not None:
         return RedirectResponse(address, 302)
@@ -141,6 +153,31 @@ async def file_content(file_id: str, request: Request, yard: YardDep, caller: Ca
         headers=headers,
         media_type=files.content_type(file.filename),
     )
+
+
+def _in_base64(yard: Yard, file: File) -> Response:
+    if file.purpose is not Purpose.FINE_TUNE_RESULTS:
+        raise Invalid(
+            f"File {file.id} has purpose '{file.purpose}'; only those with purpose "
+            f"'{Purpose.FINE_TUNE_RESULTS}' come in base64. Leave 'encoding' out.",
+            param="encoding",
+        )
+    return StreamingResponse(
+        base64_stream.encode(yard.store.get_stream(file.key)),
+        headers={"content-length": str(base64_stream.length(file.bytes))},
+        media_type="text/plain",
+    )
+
+
+async def _in_base64(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The whole stream as one base64 text: three bytes make four characters, so what is over waits."""
+    over = b""
+    async for chunk in chunks:
+        over += chunk
+        whole = len(over) - len(over) % 3
+        yield base64.b64encode(over[:whole])
+        over = over[whole:]
+    yield base64.b64encode(over)
 
 
 def load_file(yard: Yard, caller: Principal, file_id: str) -> File:
