@@ -169,17 +169,6 @@ def _in_base64(yard: Yard, file: File) -> Response:
     )
 
 
-async def _in_base64(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The whole stream as one base64 text: three bytes make four characters, so what is over waits."""
-    over = b""
-    async for chunk in chunks:
-        over += chunk
-        whole = len(over) - len(over) % 3
-        yield base64.b64encode(over[:whole])
-        over = over[whole:]
-    yield base64.b64encode(over)
-
-
 def load_file(yard: Yard, caller: Principal, file_id: str) -> File:
     """The caller's file, in a short session of its own."""
     with yard.database.read() as tx:
