@@ -19,6 +19,7 @@ from api.routes import (
     batches,
     files,
     fine_tuning,
+    fine_tunings,
     health,
     models,
     operators,
@@ -39,7 +40,10 @@ from orchestrator.storage.open import open_store
 # OpenAI's SDK asks under /v1, Groq's under /openai/v1: the same routes.
 PREFIXES = ("/v1", "/openai/v1")
 
-ROUTES = (files, validations, uploads, batches, fine_tuning, models, tiers, organizations, operators)
+ROUTES = (
+    *(files, validations, uploads, batches, fine_tuning, fine_tunings),
+    *(models, tiers, organizations, operators),
+)
 
 DESCRIPTION = """
 Batch inference on your own GPUs, behind the API that the `openai` and `groq` packages speak.
@@ -119,6 +123,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             preparations=preparations,
             preparation_slots=Slots("file validations"),
             part_slots=Slots("upload parts"),
+            import_slots=Slots("adapter imports"),
             prefect=await stack.enter_async_context(_prefect_client(settings)),
         )
 

@@ -17,8 +17,9 @@ from orchestrator.storage.store import ObjectStore
 @dataclass(frozen=True)
 class Yard:
     """The yard as the API sees it. `preparations` reads a whole file in a child process;
-    `preparation_slots` and `part_slots` bound how many of those, and of upload parts, one
-    organization has under way. `prefect` asks the Prefect server for its health, nothing else."""
+    `preparation_slots`, `part_slots` and `import_slots` bound how many of those, of upload parts and
+    of adapters being brought one organization has under way. `prefect` asks the Prefect server for its
+    health, nothing else."""
 
     settings: Settings
     database: Database
@@ -29,4 +30,5 @@ class Yard:
     preparations: PreparationPool
     preparation_slots: Slots
     part_slots: Slots
+    import_slots: Slots
     prefect: httpx.AsyncClient

@@ -7,9 +7,29 @@ from typing import Any
 from orchestrator.adapters import archive, card, servable, tensors
 from orchestrator.adapters.model import WEIGHTS
 from orchestrator.adapters.store import StoredAdapter, put_adapter
-from orchestrator.models.registry import ModelSpec
+from orchestrator.entitlements import checks
+from orchestrator.entitlements.tiers import Tier, Tiers
+from orchestrator.errors import Invalid
+from orchestrator.models.registry import ModelSpec, Registry
 from orchestrator.storage.store import ObjectStore
 from orchestrator.storage.threads import in_thread
+
+
+def base_model(name: str, *, registry: Registry, tiers: Tiers, tier: Tier) -> ModelSpec:
+    """The base model that an adapter is brought for. Raises NotEntitled where the tier has no fine-tuning or
+    not this model, Invalid where it takes no adapters."""
+    checks.require(checks.fine_tuning_allowed(tiers, tier))
+    spec = registry.get(name)
+    if spec is None or spec.lora is None:
+        those = [known.id for known in registry.all() if known.lora and tier.permits(known.id)]
+        fault = "takes no adapters" if spec else "does not exist"
+        raise Invalid(
+            f"The model '{name[:256]}' {fault}. Models that take adapters: {', '.join(those) or 'none'}.",
+            code="model_not_supported" if spec else "model_not_found",
+            param="base_model",
+        )
+    checks.require(checks.model_permitted(tiers, tier, name, param="base_model"))
+    return spec
 
 
 async def take_in(

@@ -71,6 +71,20 @@ def visible(tx: Session, *, organization_id: str, adapter_id: str) -> Adapter:
     return adapter
 
 
+def own(tx: Session, *, organization_id: str, adapter_id: str) -> Adapter:
+    """The adapter, for what only its own organization may do with it. Raises NotFound, NotEntitled for one
+    that another organization shares."""
+    adapter = visible(tx, organization_id=organization_id, adapter_id=adapter_id)
+    if adapter.organization_id != organization_id:
+        raise NotEntitled(
+            f"The model '{adapter_id}' is shared with you by the operator of this yard; only the "
+            "organization that made it can download or delete it.",
+            code="not_owner",
+            param="model",
+        )
+    return adapter
+
+
 def list_visible(tx: Session, *, organization_id: str) -> Sequence[Adapter]:
     """The organization's own adapters and the shared ones, newest first, at most LISTED_MAX."""
     return tx.exec(_newest_first(is_seen_by(organization_id))).all()
@@ -96,15 +110,8 @@ def delete(tx: Session, *, organization_id: str, adapter_id: str) -> Adapter:
 
     Raises NotFound, NotEntitled for one that another organization shares.
     """
-    visible(tx, organization_id=organization_id, adapter_id=adapter_id)
-    adapter = tx.get_one(Adapter, adapter_id, with_for_update=True)
-    if adapter.organization_id != organization_id:
-        raise NotEntitled(
-            f"The model '{adapter_id}' is shared with you by the operator of this yard; only the "
-            "organization that made it can delete it.",
-            code="not_owner",
-            param="model",
-        )
+    adapter = own(tx, organization_id=organization_id, adapter_id=adapter_id)
+    tx.refresh(adapter, with_for_update=True)
     adapter.deleted_at = adapter.deleted_at or clock.now()
     tx.add(adapter)
     tx.flush()

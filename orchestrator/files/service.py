@@ -129,7 +129,14 @@ def base_name(filename: str) -> str:
 
 
 def check_name(filename: str, purpose: Purpose) -> None:
-    """Raise Invalid where a batch file is not called `….jsonl`."""
+    """Raise Invalid where a batch file is not called `….jsonl`, or an adapter `….zip`."""
+    if purpose is Purpose.FINE_TUNING and not filename.lower().endswith(".zip"):
+        raise Invalid(
+            "Invalid file format for an adapter. Must be a .zip of adapter_model.safetensors and "
+            "adapter_config.json",
+            code="invalid_file_format",
+            param="file",
+        )
     if purpose is Purpose.BATCH and not is_lines(filename):
         raise Invalid("Invalid file format for Batch API. Must be .jsonl", code="invalid_file_format")
 

@@ -1,6 +1,7 @@
 """The base models of this yard: what models.toml says, typed. Strict: a key it does not know is an error."""
 
 import tomllib
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from orchestrator.models.tokens import ModelTokens, tokenizer_folder
 
 SHIPPED = Path(__file__).with_name("models.toml")
 MICROS_PER_DOLLAR = 1_000_000
+NEVER = datetime.fromtimestamp(0, UTC)
+ID_CHARACTERS_MAX = 128  # an adapter's name, of at most 256, begins with its base's
 SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM's --max-lora-rank
 
 
@@ -49,7 +52,7 @@ class ModelSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str
+    id: str = Field(max_length=ID_CHARACTERS_MAX)
     source: str | None = None
     url: str | None = None
     api_key_file: Path | None = None
@@ -114,10 +117,11 @@ class ModelSpec(BaseModel):
 
 
 class Registry:
-    """All base models, in the order of the file."""
+    """All base models, in the order of the file, and when that was written."""
 
-    def __init__(self, specs: tuple[ModelSpec, ...]) -> None:
+    def __init__(self, specs: tuple[ModelSpec, ...], *, written_at: datetime = NEVER) -> None:
         self._by_id = {spec.id: spec for spec in specs}
+        self.written_at = written_at
 
     @staticmethod
     def load(path: Path | None, *, home: Path) -> "Registry":
@@ -134,7 +138,8 @@ class Registry:
         if document or not isinstance(tables, dict) or not tables:
             found = ", ".join(document) or "none"
             raise ValueError(f'{path}: expected tables [models."<id>"] and nothing else, found {found}')
-        return Registry(tuple(_spec(path, home, name, table) for name, table in tables.items()))
+        specs = tuple(_spec(path, home, name, table) for name, table in tables.items())
+        return Registry(specs, written_at=datetime.fromtimestamp(path.stat().st_mtime, UTC))
 
     def get(self, model: str) -> ModelSpec | None:
         """The model of that id, None where there is none."""
