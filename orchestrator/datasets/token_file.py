@@ -6,7 +6,7 @@
     u32[t]     the token ids of all sequences, one after the other
     u8[t]      1 for each token that is to be learnt, 0 for one that is only read
 
-Little-endian. Written in one pass, so the ids and marks come from temporary files beside it.
+Little-endian. Written in one pass and constant memory, so the parts come from temporary files beside it.
 """
 
 import shutil
@@ -35,13 +35,11 @@ class TokenFileWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._ends: list[int] = []
-        self._ids_path = path.with_name(path.name + ".ids")
-        self._learn_path = path.with_name(path.name + ".learn")
+        self._parts = [path.with_name(f"{path.name}.{part}") for part in ("ends", "ids", "learn")]
+        self._count = self._tokens = 0
 
     def __enter__(self) -> Self:
-        self._ids = self._ids_path.open("wb")
-        self._learn = self._learn_path.open("wb")
+        self._ends, self._ids, self._learn = (part.open("wb") for part in self._parts)
         return self
 
     def add(self, ids: Sequence[int], learn: Sequence[int]) -> None:
@@ -50,25 +48,26 @@ class TokenFileWriter:
             raise ValueError(f"expected as many marks as tokens, and some; found {len(learn)} and {len(ids)}")
         self._ids.write(np.asarray(ids, "<u4").tobytes())
         self._learn.write(np.asarray(learn, "u1").tobytes())
-        self._ends.append((self._ends[-1] if self._ends else 0) + len(ids))
+        self._count += 1
+        self._tokens += len(ids)
+        self._ends.write(self._tokens.to_bytes(8, "little"))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ids.close()
-        self._learn.close()
+        for file in (self._ends, self._ids, self._learn):
+            file.close()
         try:
             if kind is None:
                 self._join()
         finally:
-            self._ids_path.unlink()
-            self._learn_path.unlink()
+            for part in self._parts:
+                part.unlink()
 
     def _join(self) -> None:
         with self._path.open("wb") as whole:
-            whole.write(MAGIC)
-            whole.write(np.asarray([len(self._ends), *self._ends], "<u8").tobytes())
-            for part in (self._ids_path, self._learn_path):
+            whole.write(MAGIC + self._count.to_bytes(8, "little"))
+            for part in self._parts:
                 with part.open("rb") as source:
                     shutil.copyfileobj(source, whole, 1 << 20)
 

@@ -6,10 +6,11 @@ it.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -19,8 +20,10 @@ ENCODED_CHARACTERS_MAX = 1_000_000  # at a time: the tokenizer keeps some 100 by
 _TEMPLATE_OPTIONS = {"chat_template": None, "tokenize": False, "add_generation_prompt": True}
 _TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json")
 _NO_TORCH_ADVICE = "PyTorch was not found"
+_ANSWER_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 TokenIds: TypeAlias = list[int]
+Item = TypeVar("Item")
 
 
 class _Rendered(NamedTuple):
@@ -67,7 +70,7 @@ class TokenCounter:
     """
 
     def __init__(self, source: Path | str | None) -> None:
-        self._tokenizer: Any = None if source is None else _load(source)
+        self._tokenizer: Any = None if source is None else load_tokenizer(source)
 
     def count(self, requests: Sequence[tuple[str, PromptBody]]) -> list[Prompt]:
         """The prompt of each (endpoint, body), in order. Encodes in bounded groups, on all
@@ -111,7 +114,7 @@ class TokenCounter:
         """The length of every text of one kind: templates write their own special tokens."""
         wanted = (pieces for pieces in rendered if pieces and pieces.by_template == by_template)
         texts = (part for pieces in wanted for part in pieces.parts if isinstance(part, str))
-        for group in _groups(texts):
+        for group in grouped(texts, len):
             backend = self._tokenizer.backend_tokenizer
             for encoding in backend.encode_batch_fast(group, add_special_tokens=not by_template):
                 yield len(encoding)
@@ -133,7 +136,8 @@ def tokenizer_folder(source: str) -> str | None:
     return str(Path(found).parent) if isinstance(found, str) else None
 
 
-def _load(source: Path | str) -> Any:
+def load_tokenizer(source: Path | str) -> Any:
+    """The tokenizer in a local folder, as transformers has it. Raises OSError or ValueError."""
     logger = logging.getLogger("transformers")
     logger.addFilter(lambda record: _NO_TORCH_ADVICE not in record.getMessage())
     # Late on purpose: two seconds and 100 MB that only the process that counts should pay.
@@ -143,6 +147,38 @@ def _load(source: Path | str) -> Any:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     return tokenizer
+
+
+def render_chat(
+    tokenizer: Any, messages: list[dict[str, Any]], tools: list[Any] | None, *, open_answer: bool = False
+) -> tuple[str, list[tuple[int, int]]]:
+    """A conversation by the model's template, and where in that text (start, end) the template says that
+    the model speaks, if it says so. `open_answer` ends it where an answer would begin.
+
+    Raises ValueError with the template's own words where it refuses the conversation.
+    """
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    template = tokenizer.get_chat_template(tools=tools)
+    try:
+        rendered: Any = render_jinja_template(
+            [messages],
+            tools=tools,
+            chat_template=template,
+            return_assistant_tokens_mask=marks_answers(template),
+            add_generation_prompt=open_answer,
+            **tokenizer.special_tokens_map,
+        )
+    except Exception as error:
+        # As above: the template is a program of the model's maker, and anything may be raised.
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    texts, spans = rendered
+    return texts[0], spans[0] if spans else []
+
+
+def marks_answers(template: str) -> bool:
+    """Whether a chat template says itself what of its text the model speaks."""
+    return _ANSWER_MARK.search(template) is not None
 
 
 def _plain(value: Any) -> _Rendered | None:
@@ -177,15 +213,16 @@ def _flat(message: Any) -> Any:
     return {**message, "content": "\n".join(part["text"] for part in content if "text" in part)}
 
 
-def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts in runs of about ENCODED_CHARACTERS_MAX characters, at least one text each."""
-    group: list[str] = []
-    characters = 0
-    for text in texts:
-        if group and characters + len(text) > ENCODED_CHARACTERS_MAX:
+def grouped(items: Iterable[Item], characters: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """The items in runs of about ENCODED_CHARACTERS_MAX characters, at least one item each."""
+    group: list[Item] = []
+    size = 0
+    for item in items:
+        length = characters(item)
+        if group and size + length > ENCODED_CHARACTERS_MAX:
             yield group
-            group, characters = [], 0
-        group.append(text)
-        characters += len(text)
+            group, size = [], 0
+        group.append(item)
+        size += length
     if group:
         yield group
