@@ -60,6 +60,8 @@ async def _walk(run: BatchRun) -> None:
     await show_link(f"{api}/v1/batches/{run.batch.id}", run.batch.id, key=f"{run.batch.id}-api")
     if await validate(run):
         await drive(run)
+        if run.drained and run.stop is None:
+            raise Drained  # not in a task: Prefect would log it as a fault
         await finalize(run)
     await show_markdown(summary(await run.refresh()), key=f"{run.batch.id}-result")
 

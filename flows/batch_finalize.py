@@ -1,13 +1,13 @@
 """The last step of a batch: segments become result files, and the batch its final status."""
 
-import asyncio
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from flows.batch_lines import adopted, read_index
-from flows.batch_run import BatchRun, Drained
+from flows.batch_run import BatchRun
 from orchestrator.batches import finalize as ending
 from orchestrator.batches.line_index import LineIndex
 from orchestrator.batches.merge import Unrun, merge
@@ -23,11 +23,9 @@ class ResultsIncomplete(Exception):
 
 
 async def finalize(run: BatchRun) -> None:
-    """Merge, store, charge, and set the final status. Raises Drained where the worker goes down first."""
-    if run.drained and run.stop is None:
-        raise Drained
+    """Merge, store, charge, and set the final status."""
     stop = run.stop
-    if stop is None and not await asyncio.to_thread(_driven, run):
+    if stop is None and not await run.while_leased(partial(_driven, run)):
         stop = Stop.CANCELLED  # asked for between the last heartbeat and now
     index = await read_index(run)
     with TemporaryDirectory(dir=run.here.scratch) as name:
@@ -42,7 +40,7 @@ async def finalize(run: BatchRun) -> None:
                 error = await _store(run, Kind.ERROR, results, segments, unrun)
     await _store_unfinished(run, index, results)
     _require_all(run, output, error)
-    await asyncio.to_thread(_finish, run, stop, output, error)
+    await run.while_leased(partial(_finish, run, stop, output, error))
 
 
 def _driven(run: BatchRun) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -85,7 +86,7 @@ def _writer(run: BatchRun, *, sequence: int) -> SegmentWriter:
             return progress.adopt(tx, lease, segment, rates=run.rates)
 
     async def adopt(segment: SegmentInfo) -> None:
-        run.seen(await asyncio.to_thread(adopt_row, segment))
+        run.seen(await run.while_leased(partial(adopt_row, segment)))
 
     return SegmentWriter(put, adopt, sequence=sequence)
 

@@ -8,8 +8,8 @@ worker that drains, a lease that was lost.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable
-from typing import Self
+from collections.abc import Callable, Iterable
+from typing import Self, TypeVar
 
 from sqlalchemy.exc import OperationalError
 
@@ -33,7 +33,11 @@ from orchestrator.storage.store import ObjectMissing
 from workers.inference.drive import Orders, Target
 
 HEARTBEAT_SECONDS = 2.0
+AWAY_SECONDS = 0.5  # between two tries while the database is away
 RATE_SECONDS = 30.0  # the stretch over which lines and tokens per second are measured
+
+
+T = TypeVar("T")
 
 
 class Drained(Exception):
@@ -57,6 +61,7 @@ class BatchRun:
         self.orders = Orders()
         self.stop: Stop | None = None
         self.engine_words: str | None = None
+        self._leased_until = time.monotonic() + progress.LEASE_SECONDS
         self._nudged = asyncio.Event()
         self._samples: deque[tuple[float, int, int]] = deque()
 
@@ -95,22 +100,33 @@ class BatchRun:
                 organization_id = self.batch.organization_id
                 return admitted(tx, self.here.registry, names, organization_id=organization_id)
 
-        self.named = await asyncio.to_thread(read)
+        self.named = await self.while_leased(read)
         discount = self.tier.batch_discount
         self.rates = {name: Rate(model.spec.prices(), discount) for name, model in self.named.items()}
         self.orders.adapters = {name for name, model in self.named.items() if model.adapter}
 
     async def heart(self) -> None:
         """Beat until cancelled. Raises LeaseLost; every other reason to end is in `stop` or `drained`."""
-        deadline = time.monotonic() + progress.LEASE_SECONDS
         while True:
             try:
                 await self._beat()
-                deadline = time.monotonic() + progress.LEASE_SECONDS
             except OperationalError:
-                if time.monotonic() > deadline:
+                if time.monotonic() > self._leased_until:
                     raise LeaseLost(self.lease.batch_id) from None
             await self._sleep()
+
+    async def while_leased(self, action: Callable[[], T]) -> T:
+        """Do what the database may hear twice, in a thread; again while it is away and the lease lasts.
+
+        Raises LeaseLost.
+        """
+        while True:
+            try:
+                return await asyncio.to_thread(action)
+            except OperationalError:
+                if time.monotonic() > self._leased_until:
+                    raise LeaseLost(self.lease.batch_id) from None
+            await asyncio.sleep(AWAY_SECONDS)
 
     def nudge(self) -> None:
         """Beat now: something has changed that others should know, or that we wait to be told."""
@@ -136,7 +152,9 @@ class BatchRun:
                 self.orders.stop_sending("drained")
             case "cancelled":
                 await asyncio.to_thread(self._cancelled_in_prefect)
+        asked = time.monotonic()
         situation = await asyncio.to_thread(self._exchange)
+        self._leased_until = asked + progress.LEASE_SECONDS
         if situation.stop:
             self.stop = situation.stop
             self.engine_words = situation.engine_words

@@ -13,12 +13,14 @@ import structlog
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, WorkerStatus
 from prefect.states import Crashed
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col, select
 
 from flows import runs
 from orchestrator import clock
 from orchestrator.database.session import Database
 from orchestrator.engines.model import LIVE, Engine
+from orchestrator.jobs import service as jobs
 from orchestrator.jobs.model import Job, JobStatus
 
 log = structlog.get_logger()
@@ -41,6 +43,26 @@ async def reconcile(
         log.warning("run_put_right", flow_run=run_id, reason=wrong[run_id])
         await runs.settle(client, run_id, Crashed(message=wrong[run_id]))
     return frozenset(wrong) - suspects
+
+
+async def let_go(database_url: str, run_ids: Sequence[str]) -> None:
+    """The worker of these runs is known to be dead: their jobs need not wait until the leases end. While the
+    database is away they do."""
+    try:
+        released = await asyncio.to_thread(_expire, database_url, run_ids)
+    except OperationalError:
+        log.warning("database_away", runs=len(run_ids))
+    else:
+        log.info("jobs_let_go", jobs=released)
+
+
+def _expire(database_url: str, run_ids: Sequence[str]) -> list[str]:
+    database = Database(database_url)
+    try:
+        with database.transaction() as tx:
+            return jobs.expire(tx, flow_run_ids=run_ids)
+    finally:
+        database.close()
 
 
 def discrepancies(

@@ -15,10 +15,12 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from types import FrameType
 
 from prefect.settings import PREFECT_API_URL
 
+from flows.reconcile import let_go
 from flows.runs import NEW_RUNS
 from flows.stop import StopSignal, current_stop
 from flows.yard_worker import YardWorker
@@ -41,10 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if PREFECT_API_URL.value() is None:
         parser.error("PREFECT_API_URL is not set: start with `yard up`, or point it at Prefect")
     telemetry.configure(f"worker {options.name}")
-    database_url = Settings().database_url
-    woken = database_url is not None
-    worker = YardWorker(pool=options.pool, name=options.name, limit=options.limit, woken=woken)
-    serve(worker, database_url.get_secret_value() if database_url else None)
+    secret_url = Settings().database_url
+    database_url = secret_url.get_secret_value() if secret_url else None
+    worker = YardWorker(
+        pool=options.pool,
+        name=options.name,
+        limit=options.limit,
+        woken=database_url is not None,
+        on_left_behind=partial(let_go, database_url) if database_url else None,
+    )
+    serve(worker, database_url)
 
 
 def serve(worker: YardWorker, database_url: str | None) -> None:

@@ -55,6 +55,9 @@ SETTLE_SECONDS_MAX = 3600.0  # how long a finished run waits for Prefect to come
 DRAIN_EXTRA_SECONDS = 4.0  # after the grace of a drain, to tell Prefect of those cut off
 
 
+LeftBehind = Callable[[list[str]], Awaitable[None]]
+
+
 class YardResult(BaseWorkerResult):
     """What Prefect asks of a worker: always 0, since `run` has settled the run's state itself."""
 
@@ -63,7 +66,8 @@ class YardWorker(BaseWorker[BaseJobConfiguration, BaseVariables, YardResult]):
     """Carries at most `limit` flow runs of one work pool. No two live workers may share a name.
 
     Prefect's server spends 15 ms on each poll. `woken` says that somebody calls `wake` when there is
-    a new run, so that few polls find nothing.
+    a new run, so that few polls find nothing. `on_left_behind` is told the runs that an earlier life of this
+    worker has left, before they are ended: nobody carries them any more.
     """
 
     type = "yard"
@@ -71,7 +75,15 @@ class YardWorker(BaseWorker[BaseJobConfiguration, BaseVariables, YardResult]):
     _display_name: ClassVar[str] = "Yard"
     _description = "Runs async flows inside one long-lived process."
 
-    def __init__(self, *, pool: str, name: str, limit: int, woken: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        pool: str,
+        name: str,
+        limit: int,
+        woken: bool = False,
+        on_left_behind: LeftBehind | None = None,
+    ) -> None:
         super().__init__(
             work_pool_name=pool,
             name=name,
@@ -83,6 +95,7 @@ class YardWorker(BaseWorker[BaseJobConfiguration, BaseVariables, YardResult]):
         self.limit = limit
         self.draining = False
         self._rest_seconds = REST_SECONDS if woken else POLL_SECONDS
+        self._on_left_behind = on_left_behind
         self._signature = runs.signature(name, life=secrets.token_hex(4))
         self._carried: dict[UUID, Carried] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -173,10 +186,16 @@ class YardWorker(BaseWorker[BaseJobConfiguration, BaseVariables, YardResult]):
 
     async def take_back(self) -> None:
         """End the runs that an earlier life of this worker left: nobody carries them any more."""
-        for flow_run in await runs.unfinished(self.client, self.pool):
-            if runs.holder(flow_run) == self.name and flow_run.id not in self._carried:
-                log.warning("run_left_behind", flow_run=str(flow_run.id))
-                await runs.settle(self.client, flow_run.id, Crashed(message="worker restarted"))
+        left = [
+            str(flow_run.id)
+            for flow_run in await runs.unfinished(self.client, self.pool)
+            if runs.holder(flow_run) == self.name and flow_run.id not in self._carried
+        ]
+        if left and self._on_left_behind is not None:
+            await self._on_left_behind(left)
+        for run_id in left:
+            log.warning("run_left_behind", flow_run=run_id)
+            await runs.settle(self.client, run_id, Crashed(message="worker restarted"))
         self._taken_back = True
 
     async def _carry(self, carried: Carried) -> None:

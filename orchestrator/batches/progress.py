@@ -132,10 +132,13 @@ def rejected(
 def adopt(tx: Session, lease: BatchLease, segment: SegmentInfo, *, rates: Mapping[str, Rate]) -> Batch:
     """Make a stored segment part of the batch: its row, the counts and the tokens, or none of them.
 
-    An attempt that gets somewhere clears the job's record: only failures in a row use attempts up.
+    Doing it again changes nothing: the answer to a commit may have been lost. An attempt that gets somewhere
+    clears the job's record: only failures in a row use attempts up.
     """
     jobs.hold(tx, job_id=lease.job_id, token=lease.token).failures = 0
     batch = tx.get_one(Batch, lease.batch_id, with_for_update=True)
+    if tx.get(BatchSegment, (lease.batch_id, lease.attempt, segment.sequence)) is not None:
+        return batch
     tx.add(
         BatchSegment(
             batch_id=lease.batch_id,

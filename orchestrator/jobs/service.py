@@ -215,6 +215,27 @@ def rescue(tx: Session, *, limit: int) -> list[Job]:
     return jobs
 
 
+def expire(tx: Session, *, flow_run_ids: Collection[str]) -> list[str]:
+    """The holders of these flow runs are known to be dead: their leases end now, and the dispatcher is woken
+    to rescue the jobs, which are returned by id.
+
+    A holder that lives after all keeps its job if it renews its lease first, and has lost it otherwise: a
+    rescued job has no token that anybody knows.
+    """
+    held = (
+        select(Job)
+        .where(col(Job.lease_token).is_not(None), col(Job.flow_run_id).in_(flow_run_ids))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    expired = list(tx.exec(held))
+    for job in expired:
+        job.lease_expires_at = job.created_at  # long ago, by any machine's clock
+    if expired:
+        notify(tx, CHANNEL)
+    return [job.id for job in expired]
+
+
 def _claim(tx: Session, which: ColumnElement[bool], *, limit: int) -> list[Job]:
     due = (
         select(Job)

@@ -107,6 +107,16 @@ def test_an_adopted_segment_grows_counts_tokens_and_cost_together(database: Data
         assert [row.sequence for row in progress.segments(tx, batch.id)] == [1, 2]
 
 
+def test_a_segment_adopted_twice_counts_once(database: Database) -> None:
+    with database.transaction() as tx:
+        lease = running(tx)
+        progress.adopt(tx, lease, segment(1), rates=RATES)
+    with database.transaction() as tx:  # the answer to that commit was lost
+        batch = progress.adopt(tx, lease, segment(1), rates=RATES)
+        assert (batch.request_completed, batch.usage[MODEL]["input_tokens"]) == (2, 100)
+        assert len(progress.segments(tx, batch.id)) == 1
+
+
 def test_a_driver_that_lost_its_lease_adopts_nothing(database: Database) -> None:
     with database.transaction() as tx:
         lease = running(tx)
@@ -153,6 +163,17 @@ def test_a_batch_alone_gets_the_whole_engine_back(database: Database) -> None:
         beat(tx, second, 100)
         sharing.end_demand(tx, second.batch_id)
         assert beat(tx, first, 100).shares[MODEL][0].slots == 16
+
+
+def test_a_model_that_the_yard_has_no_more_is_refused_and_wanted_of_no_engine(database: Database) -> None:
+    with database.transaction() as tx:
+        lease = running(tx)
+        remaining = {"ft:gone:acme::1": 4, "ft:done:acme::1": 0, MODEL: 1}
+        situation = progress.heartbeat(
+            tx, lease, remaining=remaining, named=NAMED, weight=1.0, priority=20, rate=None
+        )
+        assert situation.refused == {"ft:gone:acme::1": progress.GONE}
+        assert [row.model for row in tx.exec(select(BatchDemand))] == [MODEL]
 
 
 def test_an_engine_that_cannot_start_stops_the_batch_with_its_last_words(database: Database) -> None:
