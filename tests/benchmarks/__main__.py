@@ -17,6 +17,7 @@ from tests.benchmarks import (
     idle,
     in_flight,
     many_small,
+    training,
     upload,
     validation,
     warm_batch,
@@ -32,6 +33,7 @@ BENCHMARKS: Mapping[str, Callable[..., Table]] = {
     "in_flight": in_flight.measure,
     "warm_batch": warm_batch.measure,
     "many_small": many_small.measure,
+    "training": training.measure,
 }
 
 
