@@ -30,7 +30,7 @@ from api.routes import (
 )
 from api.slots import Slots
 from api.yard import Yard
-from orchestrator.batches.preparation_pool import PreparationPool
+from orchestrator.child_pool import ChildPool
 from orchestrator.database.session import Database
 from orchestrator.entitlements.tiers import Tiers
 from orchestrator.models.registry import Registry
@@ -111,7 +111,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
     async with AsyncExitStack() as stack:
         database = Database(settings.database_url.get_secret_value())
         stack.callback(database.close)
-        preparations = PreparationPool()
+        preparations = ChildPool()
         stack.callback(preparations.close)
         yield Yard(
             settings=settings,

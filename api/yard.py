@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 
 from api.slots import Slots
-from orchestrator.batches.preparation_pool import PreparationPool
+from orchestrator.child_pool import ChildPool
 from orchestrator.database.session import Database
 from orchestrator.entitlements.tiers import Tiers
 from orchestrator.models.registry import Registry
@@ -27,7 +27,7 @@ class Yard:
     tiers: Tiers
     registry: Registry
     scratch: Path
-    preparations: PreparationPool
+    preparations: ChildPool
     preparation_slots: Slots
     part_slots: Slots
     import_slots: Slots

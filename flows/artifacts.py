@@ -14,6 +14,8 @@ from prefect.artifacts import (
     acreate_progress_artifact,
     aupdate_progress_artifact,
 )
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
 
 from flows.runs import PREFECT_AWAY
 
@@ -40,6 +42,19 @@ async def show_markdown(markdown: str, *, key: str, description: str | None = No
     await _briefly(
         acreate_markdown_artifact(key=artifact_key(key), markdown=markdown, description=description)
     )
+
+
+async def show_page(artifact: UUID | None, markdown: str, *, key: str) -> UUID | None:
+    """Show a page of Markdown that will change. Hand in what the last call returned, None at first."""
+    if artifact is None:
+        return await _briefly(acreate_markdown_artifact(key=artifact_key(key), markdown=markdown))
+    await _briefly(_replace(artifact, markdown))
+    return artifact
+
+
+async def _replace(artifact: UUID, markdown: str) -> None:
+    async with get_client() as client:
+        await client.update_artifact(artifact, ArtifactUpdate(data=markdown))
 
 
 async def show_link(url: str, text: str, *, key: str, description: str | None = None) -> None:

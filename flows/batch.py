@@ -5,8 +5,6 @@ that is killed loses at most the lines in flight and those not yet flushed: the 
 adopted segments and goes on. Whoever lost the lease stops at once and writes nothing more.
 """
 
-import asyncio
-from collections.abc import Coroutine
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -18,6 +16,7 @@ from prefect.states import Cancelled, Completed, Failed
 from flows import batch_finalize, batch_lines
 from flows.artifacts import show_link, show_markdown
 from flows.batch_run import BatchRun, Drained
+from flows.beside import beside
 from flows.composition import yard
 from flows.stop import current_stop
 from orchestrator.batches.model import Batch
@@ -40,7 +39,7 @@ async def run_batch(batch_id: str, job_id: str, attempt: int) -> State[None]:
     if run is None:
         return Completed(name="Superseded", message=f"{batch_id}: another attempt has taken over")
     try:
-        await _beside(_walk(run), run.heart())
+        await beside(_walk(run), run.heart())
     except LeaseLost:
         if not await run.is_done():
             return Cancelled(message="this attempt lost its lease; another goes on")
@@ -64,19 +63,6 @@ async def _walk(run: BatchRun) -> None:
             raise Drained  # not in a task: Prefect would log it as a fault
         await finalize(run)
     await show_markdown(summary(await run.refresh()), key=f"{run.batch.id}-result")
-
-
-async def _beside(walk: Coroutine[Any, Any, None], heart: Coroutine[Any, Any, None]) -> None:
-    """Walk until done. A heart that stops, stops the walk, and its reason is raised."""
-    both = [asyncio.create_task(walk), asyncio.create_task(heart)]
-    try:
-        done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in both:
-            each.cancel()
-        await asyncio.gather(*both, return_exceptions=True)
-    for each in sorted(done, key=both.index, reverse=True):  # the heart's reason comes first
-        each.result()
 
 
 @task(name="validate", **STEP)

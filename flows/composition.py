@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.batches.preparation_pool import PreparationPool
+from orchestrator.child_pool import ChildPool
 from orchestrator.database.session import Database
 from orchestrator.entitlements.tiers import Tiers
 from orchestrator.models.registry import Registry
@@ -15,20 +15,23 @@ from orchestrator.storage.store import ObjectStore
 
 @dataclass(frozen=True)
 class Yard:
-    """The yard as a flow sees it. `preparations` runs validation apart from the event loop, in one child
-    process, so that hundreds of batch drivers go on while a large file is being read."""
+    """The yard as a flow sees it. `preparations` reads batches apart from the event loop, in one child
+    process, so that hundreds of batch drivers go on while a large file is being read; `datasets` does the
+    same for fine-tuning, so that neither waits for the other."""
 
     settings: Settings
     database: Database
     store: ObjectStore
     tiers: Tiers
     registry: Registry
-    preparations: PreparationPool
+    preparations: ChildPool
+    datasets: ChildPool
     scratch: Path
 
     def close(self) -> None:
         """Give back what the process holds."""
         self.preparations.close()
+        self.datasets.close()
         self.database.close()
 
 
@@ -47,6 +50,7 @@ def yard() -> Yard:
         store=open_store(settings),
         tiers=Tiers.load(settings.tiers_file),
         registry=Registry.load(settings.models_file, home=home),
-        preparations=PreparationPool(),
+        preparations=ChildPool(),
+        datasets=ChildPool(),
         scratch=scratch,
     )

@@ -11,33 +11,26 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Sequence
-from datetime import timedelta
 
 import structlog
 from prefect.client.orchestration import PrefectClient, get_client
 from sqlalchemy.exc import OperationalError
 
-from flows import runs
 from flows.composition import Yard, yard
+from flows.job_runs import hand_out
 from flows.placing import place_engines, watch_remote_engines
 from flows.reconcile import reconcile
 from flows.runs import PREFECT_AWAY
 from flows.unbegun import notice_unbegun
-from orchestrator import clock, ids, telemetry
-from orchestrator.batches import progress
-from orchestrator.batches.model import Batch
-from orchestrator.batches.standing import summary_of
+from orchestrator import ids, telemetry
+from orchestrator.batches import progress as batches
 from orchestrator.database import leases
 from orchestrator.database.listen import listen
-from orchestrator.database.session import notify
 from orchestrator.engines import service as engines
-from orchestrator.errors import LeaseLost
-from orchestrator.files.model import File
+from orchestrator.fine_tuning import progress as fine_tuning
 from orchestrator.jobs import service as jobs
-from orchestrator.jobs.model import Job, JobStatus
+from orchestrator.jobs.model import Job, JobKind, JobStatus
 from orchestrator.jobs.retry import FailureReason
-from orchestrator.organizations.model import Organization
 
 log = structlog.get_logger()
 
@@ -48,8 +41,6 @@ REST_SECONDS = 4.0  # while there is neither a job nor an engine; a new job wake
 AHEAD_MAX = 50  # flow runs created and not yet begun: the rest waits here, in our order
 CLAIMS_MAX = 10  # jobs handed out in one tick, which must end well before our lead does
 RECONCILE_SECONDS = 10.0
-PREFECT_AWAY_SECONDS = 3.0
-MODEL_TAGS_MAX = 5
 
 
 async def main() -> None:
@@ -134,78 +125,29 @@ def _rescue(here: Yard) -> None:
     with here.database.transaction() as tx:
         rescued = jobs.rescue(tx, limit=AHEAD_MAX)
         for job in rescued:
-            if job.status is JobStatus.FAILED:
-                progress.give_up(tx, job.resource_id, reason=FailureReason.WORKER_LOST)
+            if job.kind is not JobKind.BATCH:
+                fine_tuning.rescued(tx, job)
+            elif job.status is JobStatus.FAILED:
+                batches.give_up(tx, job.resource_id, reason=FailureReason.WORKER_LOST)
     for job in rescued:
         log.warning("job_rescued", job=job.id, attempt=job.attempt, status=str(job.status))
 
 
 async def dispatch_jobs(here: Yard, prefect: PrefectClient) -> int:
-    """A flow run for each queued job that is due, most urgent first, one after another; how many.
+    """A flow run for each queued job that is due and needs no GPU, most urgent first, one after another;
+    how many. Those that need one get theirs from placement.
 
     Prefect's server makes some thirty runs a second whatever the concurrency, and a queue of its own would
     hide the order from us: so at most `AHEAD_MAX` runs wait there.
     """
     claimed = await asyncio.to_thread(_claim, here)
-    for place, job in enumerate(claimed):
-        try:
-            run_id = await _create_run(here, prefect, job)
-        except PREFECT_AWAY:
-            await asyncio.to_thread(_put_back, here, claimed[place:])
-            raise
-        await asyncio.to_thread(_attach, here, job, run_id)
+    await hand_out(here, prefect, claimed)
     return len(claimed)
 
 
 def _claim(here: Yard) -> list[Job]:
     with here.database.transaction() as tx:
         return jobs.claim(tx, limit=min(CLAIMS_MAX, max(0, AHEAD_MAX - jobs.waiting(tx))))
-
-
-async def _create_run(here: Yard, prefect: PrefectClient, job: Job) -> str:
-    batch, organization, file = await asyncio.to_thread(_batch_of, here, job)
-    return await runs.create_run(
-        prefect,
-        deployment="run-batch",
-        name=f"{batch.id} attempt {job.attempt}" if job.attempt > 1 else batch.id,
-        parameters={"batch_id": batch.id, "job_id": job.id, "attempt": job.attempt},
-        tags=[f"organization:{organization.name}", f"tier:{batch.tier}", *_model_tags(file)],
-        queue=batch.tier,
-        idempotency_key=f"{job.id}:{job.attempt}",
-    )
-
-
-def _batch_of(here: Yard, job: Job) -> tuple[Batch, Organization, File]:
-    with here.database.read() as tx:
-        batch = tx.get_one(Batch, job.resource_id)
-        return (
-            batch,
-            tx.get_one(Organization, batch.organization_id),
-            tx.get_one(File, batch.input_file_id),
-        )
-
-
-def _model_tags(file: File) -> list[str]:
-    """The models that the file's lines name, as its upload saw them."""
-    return [f"model:{model}" for model in sorted(summary_of(file).models)[:MODEL_TAGS_MAX]]
-
-
-def _put_back(here: Yard, claimed: Sequence[Job]) -> None:
-    with here.database.transaction() as tx:
-        for job in claimed:
-            with contextlib.suppress(LeaseLost):  # rescued while Prefect let us wait
-                jobs.release(
-                    tx,
-                    job_id=job.id,
-                    token=job.lease_token or "",
-                    not_before=clock.now() + timedelta(seconds=PREFECT_AWAY_SECONDS),
-                )
-
-
-def _attach(here: Yard, job: Job, run_id: str) -> None:
-    with here.database.transaction() as tx:
-        jobs.attach_flow_run(tx, job_id=job.id, token=job.lease_token or "", flow_run_id=run_id)
-        notify(tx, runs.NEW_RUNS)
 
 
 if __name__ == "__main__":

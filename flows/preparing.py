@@ -11,7 +11,7 @@ from orchestrator.batches import progress
 from orchestrator.batches.estimate import estimate
 from orchestrator.batches.model import OnInvalidLine
 from orchestrator.batches.named_models import named_in
-from orchestrator.batches.preparation import Preparation
+from orchestrator.batches.preparation import Preparation, prepare
 from orchestrator.batches.preparation_spec import preparation_spec
 from orchestrator.batches.problems import LineProblem
 from orchestrator.batches.result_files import ResultFile
@@ -39,7 +39,7 @@ async def prepare_batch(run: BatchRun) -> bool:
                 tier=run.tier,
                 only_lines=only,
             )
-            prepared = await here.preparations.prepare(spec)
+            prepared = await here.preparations.run(prepare, spec)
         report = await _store_report(run, prepared)
         errors = [_batch_error(problem) for problem in prepared.first_problems] or None
         fatal = any(problem.line is None for problem in prepared.first_problems)

@@ -6,7 +6,7 @@ The flow itself tells the database everything else, so only what never came that
 import asyncio
 
 from prefect.client.orchestration import PrefectClient
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from flows import runs
 from orchestrator import clock
@@ -15,14 +15,15 @@ from orchestrator.batches.model import Batch
 from orchestrator.database.session import Database
 from orchestrator.engines import service as engines
 from orchestrator.engines.model import Engine, EngineStatus
+from orchestrator.fine_tuning import service as fine_tuning
 from orchestrator.jobs import service as jobs
-from orchestrator.jobs.model import Job, JobStatus
+from orchestrator.jobs.model import Job, JobKind, JobStatus
 
 LOOKED_AT_MAX = 500
 
 
 async def notice_unbegun(database: Database, client: PrefectClient) -> None:
-    """Queue such jobs again, a cancelled one with its batch cancelled; give such engines up."""
+    """Queue such jobs again, a cancelled one with what it is for cancelled; give such engines up."""
     waiting = await asyncio.to_thread(_waiting, database)
     if not waiting:
         return
@@ -53,11 +54,20 @@ def _put_right(database: Database, over: dict[str, bool]) -> None:
             .with_for_update(skip_locked=True)
         ):
             if over[job.flow_run_id or ""]:
-                batches.request_cancel(tx, tx.get_one(Batch, job.resource_id), actor="prefect")
-            jobs.release(tx, job_id=job.id, token=job.lease_token or "", not_before=clock.now())
+                _cancel(tx, job)
+            if job.status is JobStatus.DISPATCHED:
+                jobs.release(tx, job_id=job.id, token=job.lease_token or "", not_before=clock.now())
         for engine in tx.exec(
             select(Engine)
             .where(col(Engine.flow_run_id).in_(over), Engine.status == EngineStatus.REQUESTED)
             .with_for_update(skip_locked=True)
         ):
             engines.died(tx, engine, last_words=f"{engines.LOST_WORDS} (its run never began)")
+
+
+def _cancel(tx: Session, job: Job) -> None:
+    """What the job is for is not wanted any more; a fine-tuning job leaves the queue with that."""
+    if job.kind is JobKind.BATCH:
+        batches.request_cancel(tx, tx.get_one(Batch, job.resource_id), actor="prefect")
+    else:
+        fine_tuning.request_cancel(tx, job.resource_id, actor="prefect")

@@ -19,7 +19,7 @@ from orchestrator import ids
 from orchestrator.adapters.catalog import ServedModel
 from orchestrator.batches.estimate import estimate
 from orchestrator.batches.named_models import named_in
-from orchestrator.batches.preparation import Preparation
+from orchestrator.batches.preparation import Preparation, prepare
 from orchestrator.batches.preparation_spec import preparation_spec
 from orchestrator.errors import Invalid, Unavailable
 from orchestrator.files import service as files
@@ -75,7 +75,7 @@ async def _prepared(
                 tier=yard.tiers[caller.tier],
             )
             try:
-                prepared = await yard.preparations.prepare(spec)
+                prepared = await yard.preparations.run(prepare, spec)
             except BrokenProcessPool:
                 raise Unavailable("The process that validates files died; try again.") from None
         yield prepared

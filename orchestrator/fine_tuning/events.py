@@ -5,10 +5,10 @@ clocks of those who write, each event is at least a microsecond younger than the
 hold the job's row.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import func, text, type_coerce
 from sqlalchemy.dialects.postgresql import JSONB, insert
@@ -19,6 +19,9 @@ from orchestrator.database import pages
 from orchestrator.fine_tuning.model import EventLevel, EventType, FineTuningEvent, FineTuningJob
 
 TICK = timedelta(microseconds=1)
+
+
+CURVE_STEPS_MAX = 20_000  # of the newest steps
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,12 @@ class StepMetrics:
     valid_loss: float | None = None
     valid_mean_token_accuracy: float | None = None
     full: bool = False
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """What `data` has said."""
+        given = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        return cls(**given, full="full_valid_loss" in data)
 
     def data(self, total_steps: int | None) -> dict[str, Any]:
         """OpenAI's fields first, then ours; no field without a value."""
@@ -111,6 +120,17 @@ def record(tx: Session, job: FineTuningJob, metrics: Sequence[StepMetrics]) -> N
             where=rows.excluded.data.has_key("valid_loss") & ~had,
         )
     )
+
+
+def curve(tx: Session, job_id: str) -> list[StepMetrics]:
+    """The job's steps so far, in order, at most CURVE_STEPS_MAX."""
+    newest = (
+        select(FineTuningEvent.data)
+        .where(FineTuningEvent.job_id == job_id, FineTuningEvent.type == EventType.METRICS)
+        .order_by(col(FineTuningEvent.step).desc())
+        .limit(CURVE_STEPS_MAX)
+    )
+    return [StepMetrics.of(data or {}) for data in reversed(tx.exec(newest).all())]
 
 
 def list_page(tx: Session, request: pages.PageRequest, *, job_id: str) -> pages.Page[FineTuningEvent]:

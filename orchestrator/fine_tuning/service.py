@@ -100,15 +100,21 @@ def list_checkpoints(
 def cancel(tx: Session, principal: Principal, job_id: str) -> FineTuningJob:
     """End a job at once, or, while it trains, after the current step. Its last checkpoints stay, and are
     charged. Asking twice is no error. Raises NotFound, and Conflict once it has ended."""
-    job = _held(tx, principal, job_id)
+    get(tx, organization_id=principal.organization_id, job_id=job_id)
+    return request_cancel(tx, job_id, actor=principal.key_id)
+
+
+def request_cancel(tx: Session, job_id: str, *, actor: str) -> FineTuningJob:
+    """`cancel`, for whoever may. Raises Conflict once the job has ended."""
+    job = _held(tx, job_id)
     if job.status in (_S.CANCELLING, _S.CANCELLED):
         return job
     _require_edge(job, _T.CANCEL_REQUESTED, "cancel")
     if job.status in (_S.RUNNING, _S.PAUSING):
-        transition(tx, job, FINE_TUNING, _T.CANCEL_REQUESTED, actor=principal.key_id)
+        transition(tx, job, FINE_TUNING, _T.CANCEL_REQUESTED, actor=actor)
     else:
         _drop_queued(tx, job)
-        endings.cancelled(tx, job, _T.CANCEL_REQUESTED, actor=principal.key_id)
+        endings.cancelled(tx, job, _T.CANCEL_REQUESTED, actor=actor)
     notify(tx, jobs.CHANNEL)
     return job
 
@@ -116,7 +122,8 @@ def cancel(tx: Session, principal: Principal, job_id: str) -> FineTuningJob:
 def pause(tx: Session, principal: Principal, job_id: str) -> FineTuningJob:
     """Stop a job at once, or, while it trains, after the current step, until it is resumed. Asking twice is
     no error. Raises NotFound, and Conflict while its files are validated and once it has ended."""
-    job = _held(tx, principal, job_id)
+    get(tx, organization_id=principal.organization_id, job_id=job_id)
+    job = _held(tx, job_id)
     if job.status in (_S.PAUSING, _S.PAUSED):
         return job
     _require_edge(job, _T.PAUSE_REQUESTED, "pause")
@@ -133,7 +140,8 @@ def pause(tx: Session, principal: Principal, job_id: str) -> FineTuningJob:
 def resume(tx: Session, principal: Principal, job_id: str) -> FineTuningJob:
     """Queue a paused job again; it goes on from its last checkpoint. Asking twice is no error. Raises
     NotFound, and Conflict in every other status."""
-    job = _held(tx, principal, job_id)
+    get(tx, organization_id=principal.organization_id, job_id=job_id)
+    job = _held(tx, job_id)
     if job.status in (_S.QUEUED, _S.RUNNING):
         return job
     _require_edge(job, _T.RESUMED, "resume")
@@ -165,13 +173,12 @@ def require_no_reader(tx: Session, file: File) -> None:
         )
 
 
-def _held(tx: Session, principal: Principal, job_id: str) -> FineTuningJob:
+def _held(tx: Session, job_id: str) -> FineTuningJob:
     """The job with its queue's rows, all locked. The second of these is made under a lock on the first, so
     none can appear behind our back."""
-    get(tx, organization_id=principal.organization_id, job_id=job_id)
     for kind in (JobKind.FINE_TUNE_FILES, JobKind.FINE_TUNE):
         jobs.lock(tx, resource_id=job_id, kind=kind)
-    return get(tx, organization_id=principal.organization_id, job_id=job_id, lock=True)
+    return tx.get_one(FineTuningJob, job_id, with_for_update=True, populate_existing=True)
 
 
 def _require_edge(job: FineTuningJob, trigger: FineTuningTrigger, verb: str) -> None:

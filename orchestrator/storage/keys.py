@@ -23,6 +23,7 @@ import re
 from typing import Literal
 
 Result = Literal["output", "error", "report"]
+Tokens = Literal["train", "valid"]
 AdapterFile = Literal["adapter_model.safetensors", "adapter_config.json", "card.json", "README.md"]
 
 # No segment begins with a dot: so there is no `..`, and no object can be called `.unfinished`.
@@ -68,7 +69,7 @@ def batch_result(organization_id: str, batch_id: str, kind: Result) -> str:
     return f"{organization_id}/batches/{batch_id}/{kind}.jsonl"
 
 
-def fine_tuning_tokens(organization_id: str, job_id: str, kind: Literal["train", "valid"]) -> str:
+def fine_tuning_tokens(organization_id: str, job_id: str, kind: Tokens) -> str:
     return f"{organization_id}/fine_tuning/{job_id}/{kind}.tokens"
 
 

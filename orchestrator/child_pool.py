@@ -1,15 +1,18 @@
-"""Preparation apart from the event loop: in one child process, whatever happens to it."""
+"""CPU-heavy work apart from the event loop: in one child process, whatever happens to it."""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from typing import TypeVar
 
-from orchestrator.batches.preparation import Preparation, PreparationSpec, prepare
+Spec = TypeVar("Spec")
+Result = TypeVar("Result")
 
 
-class PreparationPool:
-    """One child process that prepares batches, one after another, apart from the event loop.
+class ChildPool:
+    """One child process that works for this one, on one thing after another, apart from its event loop.
 
     If it is killed, whoever waited for it sees BrokenProcessPool, and the next one gets a new child.
     """
@@ -17,13 +20,13 @@ class PreparationPool:
     def __init__(self) -> None:
         self._executor: ProcessPoolExecutor | None = None
 
-    async def prepare(self, spec: PreparationSpec) -> Preparation:
-        """Run `prepare(spec)` in the child."""
+    async def run(self, work: Callable[[Spec], Result], spec: Spec) -> Result:
+        """`work(spec)` in the child: a function of a module, and what can be pickled. Raises what it does."""
         if self._executor is None:
             self._executor = ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"))
         executor = self._executor
         try:
-            return await asyncio.get_running_loop().run_in_executor(executor, prepare, spec)
+            return await asyncio.get_running_loop().run_in_executor(executor, work, spec)
         except BrokenProcessPool:
             if self._executor is executor:
                 self._executor = None
