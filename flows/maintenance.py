@@ -15,11 +15,14 @@ STEP: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
 @flow(name="housekeeping", persist_result=False)
 async def housekeeping() -> State[None]:
-    """Remove expired files, stale uploads, old segments, forgotten demands and unfinished puts."""
+    """Remove expired files, stale uploads, old segments and states, deleted adapters, forgotten demands and
+    unfinished puts."""
     removed = {
         "files": await expire_files(),
         "uploads and parts": await expire_uploads(),
         "batches' segments": await remove_segments(),
+        "trainings' states": await remove_training_states(),
+        "adapters' bytes": await remove_adapters(),
         "demands": await forget_demands(),
         "unfinished puts": await sweep_store(),
     }
@@ -42,6 +45,18 @@ async def expire_uploads() -> int:
 async def remove_segments() -> int:
     """Segments of batches that ended days ago."""
     return await steps.remove_segments(yard().database, yard().store)
+
+
+@task(**STEP)
+async def remove_training_states() -> int:
+    """Token files and states of fine-tuning jobs that ended days ago."""
+    return await steps.remove_training_states(yard().database, yard().store)
+
+
+@task(**STEP)
+async def remove_adapters() -> int:
+    """The bytes of deleted adapters that nothing needs any more."""
+    return await steps.remove_adapters(yard().database, yard().store)
 
 
 @task(**STEP)

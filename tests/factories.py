@@ -1,14 +1,17 @@
 """Rows with sensible defaults. Name in a test only what the test is about."""
 
+import hashlib
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from sqlmodel import Session, SQLModel
 
 from orchestrator import clock, ids
+from orchestrator.adapters.model import Adapter, Origin
 from orchestrator.batches.model import Batch
 from orchestrator.engines.model import Engine
 from orchestrator.files.model import File, Purpose
+from orchestrator.fine_tuning.model import FineTuningJob, Method
 from orchestrator.jobs.model import Job, JobKind
 from orchestrator.organizations.model import Organization, Project, Role
 from orchestrator.organizations.principal import Principal
@@ -101,6 +104,49 @@ def make_batch(tx: Session, *, file: File | None = None, **columns: Any) -> Batc
         "expires_at": clock.now() + timedelta(hours=24),
     }
     return _add(tx, Batch(**values | columns))
+
+
+def make_fine_tuning(tx: Session, *, file: File | None = None, **columns: Any) -> FineTuningJob:
+    """A fine-tuning job that was just created, of a new file unless told otherwise, at one dollar for a
+    million tokens. It is in no queue."""
+    file = file or make_file(tx, purpose=Purpose.FINE_TUNE)
+    values = {
+        "id": ids.new("ftjob-"),
+        "organization_id": file.organization_id,
+        "project_id": file.project_id,
+        "base_model": "yard-smoke",
+        "training_file_id": file.id,
+        "method": Method.SUPERVISED,
+        "requested": {},
+        "seed": 7,
+        "tier": "enterprise",
+        "price_micros": 1_000_000,
+        "created_at": clock.now(),
+    }
+    return _add(tx, FineTuningJob(**values | columns))
+
+
+def make_adapter(tx: Session, *, project: Project | None = None, **columns: Any) -> Adapter:
+    """An adapter that was brought. Its bytes are in no store."""
+    project = project or make_project(tx)
+    unique = ids.new("ft_")
+    digest = hashlib.sha256(unique.encode()).hexdigest()
+    values = {
+        "id": f"ft:yard-smoke:acme::{unique[-8:]}",
+        "organization_id": project.organization_id,
+        "project_id": project.id,
+        "base_model": "yard-smoke",
+        "origin": Origin.IMPORTED,
+        "source_id": unique,
+        "digest": digest,
+        "key_prefix": keys.adapter_prefix(project.organization_id, digest),
+        "bytes": 120,
+        "rank": 8,
+        "target_modules": ["q_proj"],
+        "card": {},
+        "created_at": clock.now(),
+    }
+    return _add(tx, Adapter(**values | columns))
 
 
 def make_engine(tx: Session, *, model: str = "yard-smoke", **columns: Any) -> Engine:

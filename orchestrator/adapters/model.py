@@ -24,7 +24,7 @@ class Adapter(SQLModel, table=True):
     """`id` is the model's name, `ft:<base>:<organization>:<suffix>:<unique>`, for a checkpoint with
     `:ckpt-step-N` behind it. `digest` is the SHA-256 of the two files together: the same bytes are kept
     once, under `key_prefix`. `card` says how it was made. A deleted adapter keeps its row and its bytes
-    while a live batch names it."""
+    while a live batch names it; `removed_at` is when the bytes went."""
 
     __tablename__ = "adapter"
     __table_args__ = (Index("ix_adapter_list", "organization_id", "created_at", "id"),)
@@ -45,3 +45,4 @@ class Adapter(SQLModel, table=True):
     shared: bool = False  # by the operator, with every organization
     created_at: datetime = moment(nullable=False)
     deleted_at: datetime | None = moment()
+    removed_at: datetime | None = moment()

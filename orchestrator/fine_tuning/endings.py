@@ -1,19 +1,38 @@
-"""The ends of a fine-tuning job that are not success: cancelled, with a charge for what is stored and can be
-used; failed, without. `finalize.py` has the other."""
+"""How the work on a fine-tuning job ends without success: interrupted; cancelled, with a charge for what is
+stored and can be used; failed, without. All of them take a job whose row is held."""
 
 from sqlmodel import Session
 
 from orchestrator import clock, ids
 from orchestrator.fine_tuning import events
 from orchestrator.fine_tuning.model import EventLevel, FineTuningJob
-from orchestrator.fine_tuning.states import FINE_TUNING, FineTuningTrigger
+from orchestrator.fine_tuning.states import FINAL, FINE_TUNING, FineTuningStatus, FineTuningTrigger
+from orchestrator.jobs.retry import FailureReason
 from orchestrator.metering.model import Usage
 from orchestrator.metering.prices import training_cost_micros
 from orchestrator.state_machine import transition
 
 
+def interrupted(
+    tx: Session, job: FineTuningJob, trigger: FineTuningTrigger, *, reason: FailureReason | None = None
+) -> None:
+    """Move a job whose trainer is gone to where it waits or ends; one that had none stays."""
+    job.steps_per_second = None
+    match job.status:
+        case FineTuningStatus.CANCELLING:
+            cancelled(tx, job, trigger, actor="system")
+        case FineTuningStatus.PAUSING:
+            transition(tx, job, FINE_TUNING, trigger, actor="system", reason=reason)
+            events.say(tx, job, "The job has been paused")
+        case FineTuningStatus.RUNNING:
+            transition(tx, job, FINE_TUNING, trigger, actor="system", reason=reason)
+            why = f" ({reason})" if reason else ""
+            message = f"The training was interrupted{why} and goes on from its last checkpoint"
+            events.say(tx, job, message, level=EventLevel.WARN)
+
+
 def cancelled(tx: Session, job: FineTuningJob, trigger: FineTuningTrigger, *, actor: str) -> None:
-    """The job, whose row is held, is cancelled. Its last checkpoints stay usable, and are charged; its
+    """The job is cancelled. Its last checkpoints stay usable, and are charged; its
     metrics stay in its events."""
     charge(tx, job)
     job.waiting_for = None
@@ -30,12 +49,26 @@ def failed(
     message: str,
     param: str | None = None,
 ) -> None:
-    """The job, whose row is held, has failed and is not charged; `message` is for its customer."""
+    """The job has failed and is not charged; `message` is for its customer."""
     job.error = {"code": code, "message": message, "param": param}
     job.cost_micros = 0
     job.waiting_for = None
     transition(tx, job, FINE_TUNING, trigger, actor="system", reason=code)
     events.say(tx, job, message, level=EventLevel.ERROR)
+
+
+def given_up(tx: Session, job: FineTuningJob, reason: FailureReason) -> None:
+    """No attempt is left: the job has failed by our fault."""
+    if job.status in FINAL:
+        return
+    failed(
+        tx,
+        job,
+        FineTuningTrigger.GAVE_UP,
+        code="server_error",
+        message=f"The yard could not finish this job and has given up: {reason}. Nothing of it is charged; "
+        "its last checkpoints stay usable.",
+    )
 
 
 def charge(tx: Session, job: FineTuningJob) -> None:

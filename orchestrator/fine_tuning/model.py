@@ -91,6 +91,7 @@ class FineTuningJob(SQLModel, table=True):
     cancelled_at: datetime | None = moment()
     succeeded_at: datetime | None = moment()
     failed_at: datetime | None = moment()
+    swept_at: datetime | None = moment()  # its tokens and states are gone
 
 
 class FineTuningEvent(SQLModel, table=True):

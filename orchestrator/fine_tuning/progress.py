@@ -17,9 +17,9 @@ from orchestrator import clock
 from orchestrator.fine_tuning import checkpoints, endings, events, results
 from orchestrator.fine_tuning.checkpoints import StoredCheckpoint
 from orchestrator.fine_tuning.events import StepMetrics
-from orchestrator.fine_tuning.model import EventLevel, FineTuningJob
+from orchestrator.fine_tuning.model import FineTuningJob
 from orchestrator.fine_tuning.results import ResultFile
-from orchestrator.fine_tuning.states import FINAL, FINE_TUNING, FineTuningStatus, FineTuningTrigger
+from orchestrator.fine_tuning.states import FINE_TUNING, FineTuningStatus, FineTuningTrigger
 from orchestrator.jobs import service as jobs
 from orchestrator.jobs.model import Job, JobKind, JobStatus
 from orchestrator.jobs.retry import FailureReason
@@ -209,13 +209,13 @@ def failed(tx: Session, lease: FineTuningLease, reason: FailureReason) -> bool:
     meanwhile, is paused or cancelled. Raises LeaseLost."""
     job = held(tx, lease)
     if job.status in (_S.PAUSING, _S.CANCELLING):
-        _leave(tx, job, _T.PUT_BACK)
+        endings.interrupted(tx, job, _T.PUT_BACK)
         jobs.complete(tx, job_id=lease.job_id, token=lease.token)
         return False
     if not jobs.fail(tx, job_id=lease.job_id, token=lease.token, reason=reason):
-        _give_up(tx, job, reason)
+        endings.given_up(tx, job, reason)
         return False
-    _leave(tx, job, _T.PUT_BACK, reason=reason)
+    endings.interrupted(tx, job, _T.PUT_BACK, reason=reason)
     return True
 
 
@@ -236,12 +236,12 @@ def rescued(tx: Session, rescued_job: Job) -> None:
     """After `jobs.rescue`, in its transaction: what the loss of the worker means for the fine-tuning job."""
     job = _locked(tx, rescued_job.resource_id)
     if job.status in (_S.PAUSING, _S.CANCELLING):
-        _leave(tx, job, _T.PUT_BACK)
+        endings.interrupted(tx, job, _T.PUT_BACK)
         jobs.drop(rescued_job)
     elif rescued_job.status is JobStatus.FAILED:
-        _give_up(tx, job, FailureReason.WORKER_LOST)
+        endings.given_up(tx, job, FailureReason.WORKER_LOST)
     else:
-        _leave(tx, job, _T.PUT_BACK, reason=FailureReason.WORKER_LOST)
+        endings.interrupted(tx, job, _T.PUT_BACK, reason=FailureReason.WORKER_LOST)
 
 
 def _locked(tx: Session, fine_tuning_id: str) -> FineTuningJob:
@@ -256,41 +256,9 @@ def _put_back(
     *,
     not_before: datetime,
 ) -> FineTuningStatus:
-    _leave(tx, job, trigger)
+    endings.interrupted(tx, job, trigger)
     if job.status in (_S.PAUSED, _S.CANCELLED):
         jobs.complete(tx, job_id=lease.job_id, token=lease.token)
     else:
         jobs.release(tx, job_id=lease.job_id, token=lease.token, not_before=not_before)
     return job.status
-
-
-def _leave(
-    tx: Session, job: FineTuningJob, trigger: FineTuningTrigger, *, reason: FailureReason | None = None
-) -> None:
-    """Move a job whose trainer is gone to where it waits or ends; one that had none stays."""
-    job.steps_per_second = None
-    match job.status:
-        case _S.CANCELLING:
-            endings.cancelled(tx, job, trigger, actor="system")
-        case _S.PAUSING:
-            transition(tx, job, FINE_TUNING, trigger, actor="system", reason=reason)
-            events.say(tx, job, "The job has been paused")
-        case _S.RUNNING:
-            transition(tx, job, FINE_TUNING, trigger, actor="system", reason=reason)
-            why = f" ({reason})" if reason else ""
-            message = f"The training was interrupted{why} and goes on from its last checkpoint"
-            events.say(tx, job, message, level=EventLevel.WARN)
-
-
-def _give_up(tx: Session, job: FineTuningJob, reason: FailureReason) -> None:
-    """No attempt is left: the job has failed by our fault."""
-    if job.status in FINAL:
-        return
-    endings.failed(
-        tx,
-        job,
-        _T.GAVE_UP,
-        code="server_error",
-        message=f"The yard could not finish this job and has given up: {reason}. Nothing of it is charged; "
-        "its last checkpoints stay usable.",
-    )

@@ -180,3 +180,20 @@ def test_a_longer_window_is_lifted_by_the_tier_that_has_it():
 
 def test_an_allowed_verdict_raises_nothing():
     checks.require(Allowed())
+
+
+def test_fine_tuning_is_lifted_by_the_cheapest_tier_that_has_it():
+    assert checks.fine_tuning_allowed(TIERS, TIERS["enterprise"]) == Allowed()
+    verdict = refused(checks.fine_tuning_allowed(TIERS, TIERS["developer"]))
+    assert (verdict.limit, verdict.lifted_by) == ("fine_tuning", "enterprise")
+    with pytest.raises(
+        NotEntitled, match=r"not available on the Developer tier\. The Enterprise tier has it\."
+    ):
+        checks.require(verdict)
+
+
+def test_more_fine_tuning_jobs_are_never_promised_by_a_tier_without_fine_tuning():
+    assert checks.concurrent_fine_tuning(TIERS, TIERS["enterprise"], used=3) == Allowed()
+    verdict = refused(checks.concurrent_fine_tuning(TIERS, TIERS["enterprise"], used=4))
+    assert (verdict.value, verdict.used, verdict.lifted_by) == (4, 4, None)
+    assert "once one of your fine-tuning jobs has ended" in verdict.message

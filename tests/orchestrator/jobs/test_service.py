@@ -376,3 +376,65 @@ def test_the_database_itself_refuses_a_running_job_without_a_lease(database: Dat
 def test_there_is_no_job_of_an_unknown_id(database: Database):
     with pytest.raises(NoResultFound), database.read() as tx:
         jobs.get(tx, "job_unknown")
+
+
+# Kinds, and what becomes of a job that is not wanted any more.
+
+
+def test_a_job_that_needs_gpus_is_claimed_by_name_or_by_kind_alone(database: Database):
+    with database.transaction() as tx:
+        training = make_job(tx, kind=JobKind.FINE_TUNE)
+        batch = make_job(tx)
+        files = make_job(tx, kind=JobKind.FINE_TUNE_FILES)
+    with database.transaction() as tx:
+        assert {job.id for job in jobs.claim(tx, limit=9)} == {batch.id, files.id}
+        (claimed,) = jobs.claim_these(tx, [training.id, batch.id, "job_unknown"])
+        assert (claimed.id, claimed.attempt) == (training.id, 1)
+        assert jobs.claim_these(tx, [training.id]) == []
+
+
+def test_a_resource_has_one_job_of_each_kind(database: Database):
+    with database.transaction() as tx:
+        make_job(tx, resource_id="ftjob-1", kind=JobKind.FINE_TUNE_FILES)
+        make_job(tx, resource_id="ftjob-1", kind=JobKind.FINE_TUNE)
+    with pytest.raises(IntegrityError, match="uq_job_resource_kind"), database.transaction() as tx:
+        make_job(tx, resource_id="ftjob-1", kind=JobKind.FINE_TUNE)
+
+
+def test_a_dropped_job_takes_the_lease_from_its_holder(database: Database):
+    with database.transaction() as tx:
+        make_job(tx)
+    job, token = begin_one(database)
+    with database.transaction() as tx:
+        found = jobs.lock(tx, resource_id=job.resource_id, kind=job.kind)
+        assert found is not None
+        jobs.drop(found)
+        assert jobs.lock(tx, resource_id=job.resource_id, kind=JobKind.FINE_TUNE) is None
+    with pytest.raises(LeaseLost), database.transaction() as tx:
+        jobs.heartbeat(tx, job_id=job.id, token=token, lease_seconds=LEASE_SECONDS)
+    assert look(database, job.id).status is JobStatus.DONE
+
+
+def test_a_job_that_has_failed_stays_failed_when_it_is_dropped(database: Database):
+    with database.transaction() as tx:
+        job = make_job(tx, status=JobStatus.FAILED)
+        jobs.drop(job)
+        assert job.status is JobStatus.FAILED
+
+
+@pytest.mark.parametrize("status", [JobStatus.DONE, JobStatus.FAILED])
+def test_a_reopened_job_is_due_with_a_clean_record_and_a_new_attempt(database: Database, status: JobStatus):
+    with database.transaction() as tx:
+        job = make_job(tx, status=status, attempt=3, failures=2, failure="internal", finalized_at=clock.now())
+    with database.transaction() as tx:
+        jobs.reopen(tx, resource_id=job.resource_id, kind=job.kind)
+    again = claim_one(database)
+    assert (again.id, again.attempt, again.failures, again.failure) == (job.id, 4, 0, None)
+    assert again.finalized_at is None
+
+
+def test_a_job_that_has_not_ended_cannot_be_reopened(database: Database):
+    with database.transaction() as tx:
+        job = make_job(tx)
+    with pytest.raises(NoResultFound), database.transaction() as tx:
+        jobs.reopen(tx, resource_id=job.resource_id, kind=job.kind)

@@ -2,7 +2,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.metering.prices import Prices, cost_micros
+from orchestrator.metering.prices import (
+    Prices,
+    cost_micros,
+    training_cost_micros,
+    training_price_micros,
+)
 
 PRICES = Prices(input=50_000, cached_input=25_000, output=80_000)  # $0.05, $0.025, $0.08 a million
 COUNTS = st.integers(0, 10**12)
@@ -54,3 +59,11 @@ def test_a_discount_never_adds_and_more_tokens_never_cost_less(
     more = usage(input_tokens + 1_000, output + 1_000, cached)
     assert 0 <= cost_micros(used, PRICES, discount) <= cost_micros(used, PRICES, 0.0)
     assert cost_micros(used, PRICES, discount) <= cost_micros(more, PRICES, discount)
+
+
+def test_training_costs_its_tokens_times_the_tiers_factor_rounded_down():
+    price_micros = training_price_micros(500_000, 1.1)
+    assert price_micros == 550_000
+    assert training_cost_micros(1_000_000, price_micros) == 550_000
+    assert training_cost_micros(3, price_micros) == 1
+    assert training_cost_micros(10**12, training_price_micros(500_000, 0.0)) == 0
