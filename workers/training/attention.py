@@ -19,6 +19,10 @@ WINDOW_BLOCK = 256
 _UNSUPPORTED = ("softcap", "s_aux")
 
 
+class UnsupportedAttention(Exception):
+    """The model needs a kind of attention that this is not."""
+
+
 def register() -> None:
     """Makes `attn_implementation="packed"` known to transformers, which then builds no mask at all."""
     AttentionInterface.register(NAME, packed_attention)
@@ -39,14 +43,14 @@ def packed_attention(
     """`query` is [1, heads, tokens, width], `key` and `value` may have fewer heads; returns [1, tokens,
     heads, width]. With a sliding window of w a token sees itself and the w-1 before it.
 
-    Raises NotImplementedError for a kind of attention that this is not."""
+    Raises UnsupportedAttention."""
     for name in _UNSUPPORTED:
         if named.get(name) is not None:
-            raise NotImplementedError(
+            raise UnsupportedAttention(
                 f"{type(module).__name__} needs attention with {name}, which cannot be trained."
             )
     if dropout:
-        raise NotImplementedError(
+        raise UnsupportedAttention(
             f"{type(module).__name__} needs attention with dropout, which cannot be trained."
         )
     bounds: Tensor = named["cu_seq_lens_q"]

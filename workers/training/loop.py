@@ -4,6 +4,7 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Literal
 
 import torch
@@ -12,11 +13,13 @@ from peft import PeftModel
 from orchestrator.datasets.token_file import TokenFile
 from workers.training import base, checkpoint, health, lora, reports
 from workers.training.evaluation import evaluate
-from workers.training.objective import Objective, Supervised
-from workers.training.packing import epoch_order, packs, steps_per_epoch
+from workers.training.objective import OBJECTIVES, Objective, PackLoss
+from workers.training.packing import Pack, epoch_order, packs, steps_per_epoch
 from workers.training.position import Position
 from workers.training.schedule import learning_rate
 from workers.training.spec import TrainingSpec
+
+LIBRARIES = ("torch", "transformers", "peft")  # whose versions may change a result's last digits
 
 Tell = Callable[[reports.Report], None]
 
@@ -30,6 +33,7 @@ class Training:
     train: TokenFile
     valid: TokenFile | None
     model: PeftModel
+    learning: list[torch.nn.Parameter]
     optimizer: torch.optim.Optimizer
     position: Position
     identity: str
@@ -64,7 +68,10 @@ def begin(spec: TrainingSpec) -> Training:
     if spec.resume_from is not None:
         position = checkpoint.load(spec.resume_from, model, optimizer, identity=identity)
     valid = TokenFile(spec.valid) if spec.valid is not None else None
-    return Training(spec, Supervised(), TokenFile(spec.train), valid, model, optimizer, position, identity)
+    train = TokenFile(spec.train)
+    return Training(
+        spec, OBJECTIVES[spec.method](), train, valid, model, learning, optimizer, position, identity
+    )
 
 
 def run(training: Training, tell: Tell, stopping: Callable[[], bool]) -> None:
@@ -78,10 +85,11 @@ def run(training: Training, tell: Tell, stopping: Callable[[], bool]) -> None:
             training.total_steps,
             training.epoch_steps,
             training.model.device.type,
-            sum(each.numel() for each in lora.parameters(training.model).values()),
+            sum(each.numel() for each in training.learning),
+            {name: version(name) for name in LIBRARIES},
         )
     )
-    saved_at = time.monotonic()
+    saved_at, saved_step = time.monotonic(), position.step  # which was given to us, or is the beginning
     while True:
         evaluate_if_due(training, tell, stopping)
         early = stops_early(training)
@@ -93,9 +101,10 @@ def run(training: Training, tell: Tell, stopping: Callable[[], bool]) -> None:
             save(training, "stopped", tell)
             tell(reports.Stopped(position.step, position.trained_tokens))
             return
-        if at_epoch_end(training) or time.monotonic() - saved_at > spec.checkpoint_every_seconds:
+        due = at_epoch_end(training) or time.monotonic() - saved_at > spec.checkpoint_every_seconds
+        if due and position.step != saved_step:
             save(training, "epoch" if at_epoch_end(training) else "clock", tell)
-            saved_at = time.monotonic()
+            saved_at, saved_step = time.monotonic(), position.step
         tell(step(training))
 
 
@@ -111,16 +120,11 @@ def step(training: Training) -> reports.Step:
         warmup_steps=spec.warmup_steps,
         total_steps=training.total_steps,
     )
-    total, right = 0.0, 0.0
-    training.model.train()
-    for pack in packs(training.train, examples, spec.micro_tokens):
-        loss = objective.loss(training.model, pack)
-        (loss.total / weight).backward()
-        total += loss.total.item()
-        right += loss.right.item()
-    learning = list(lora.parameters(training.model).values())
-    norm = torch.nn.utils.clip_grad_norm_(learning, spec.max_grad_norm).item()
-    health.check(position, position.step + 1, total / weight, norm)
+    losses = [backward(training, pack, weight) for pack in packs(training.train, examples, spec.micro_tokens)]
+    norm = torch.nn.utils.clip_grad_norm_(training.learning, spec.max_grad_norm).item()
+    loss = sum(each.total.item() for each in losses) / weight
+    right = sum(each.right.item() for each in losses) / weight
+    health.check(position, position.step + 1, loss, norm)
     for group in training.optimizer.param_groups:
         group["lr"] = rate
     training.optimizer.step()
@@ -132,14 +136,23 @@ def step(training: Training) -> reports.Step:
     return reports.Step(
         step=position.step,
         epoch=position.step / training.epoch_steps,
-        train_loss=total / weight,
-        train_mean_token_accuracy=right / weight,
+        train_loss=loss,
+        train_mean_token_accuracy=right,
         learning_rate=rate,
         grad_norm=norm,
         trained_tokens=position.trained_tokens,
         seconds=time.monotonic() - began,
         peak_memory_bytes=peak_memory_bytes(),
     )
+
+
+def backward(training: Training, pack: Pack, weight: int) -> PackLoss:
+    """Adds the pack's share of the step's gradients to what is there."""
+    if not training.model.training:  # after an evaluation
+        training.model.train()
+    loss = training.objective.loss(training.model, pack)
+    (loss.total / weight).backward()
+    return PackLoss(loss.total.detach(), loss.right)
 
 
 def step_examples(training: Training) -> Sequence[Sequence[int]]:

@@ -1,6 +1,6 @@
 """What a training tries to make small."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,6 +44,9 @@ class Supervised:
     def loss(self, model: PeftModel, pack: Pack) -> PackLoss:
         losses, right, _ = learnt_tokens(model, pack)
         return PackLoss(losses.sum(), right.sum())
+
+
+OBJECTIVES: dict[str, Callable[[], Objective]] = {"supervised": Supervised}  # by the spec's `method`
 
 
 def learnt_tokens(model: PeftModel, pack: Pack) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,6 +18,7 @@ class Started(msgspec.Struct, tag="started", frozen=True):
     steps_per_epoch: int
     device: str
     trainable_parameters: int
+    versions: dict[str, str]  # of the libraries that train
 
 
 class Step(msgspec.Struct, tag="step", frozen=True):

@@ -4,6 +4,7 @@ Reports go to `reports.jsonl` in the spec's folder. SIGTERM lets it finish its s
 and end well. The exit code is 1 where the last report is a failure.
 """
 
+import gc
 import signal
 import sys
 import traceback
@@ -58,8 +59,14 @@ def main() -> None:
 
 def train(told: TrainingSpec, tell: Callable[[reports.Report], None], stopping: Callable[[], bool]) -> None:
     """Raises whatever ended it."""
+    if told.quantization == "none":
+        # PEFT would import it, for two seconds. So marked, a module counts as not installed.
+        sys.modules["bitsandbytes"] = None  # type: ignore[assignment]
+    gc.disable()  # it would search a million new objects for garbage, for most of a second
     from workers.training import loop  # seconds of imports: a SIGTERM meanwhile must find its handler
 
+    gc.freeze()
+    gc.enable()
     training = loop.begin(told)
     loop.run(training, tell, stopping)
 
@@ -68,13 +75,14 @@ def failure(error: Exception) -> reports.Failed:
     """What the customer is told of an exception that ended the training; the log has the rest."""
     import torch
 
+    from workers.training.attention import UnsupportedAttention
     from workers.training.base import InvalidBaseModel
     from workers.training.health import Diverged
 
     match error:
         case Diverged():
             return reports.Failed("training_diverged", str(error), error.step)
-        case InvalidBaseModel() | NotImplementedError():
+        case InvalidBaseModel() | UnsupportedAttention():
             return reports.Failed("invalid_base_model", str(error))
         case MemoryError() | torch.OutOfMemoryError():
             return reports.Failed("out_of_memory", _OUT_OF_MEMORY)

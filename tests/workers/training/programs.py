@@ -10,9 +10,9 @@ from orchestrator.settings import PROJECT, Settings
 SECONDS_MAX = 100  # most of it imports, on a busy machine
 
 
-def measure(check: str, *arguments: Path) -> Any:
-    """What the program of that name in `checks/` prints."""
-    command = [Settings().gpu_interpreter(), "-m", f"tests.workers.training.checks.{check}", *arguments]
+def measure(what: str, *arguments: Path) -> Any:
+    """What the program `measure_<what>.py` prints."""
+    command = [Settings().gpu_interpreter(), "-m", f"tests.workers.training.measure_{what}", *arguments]
     done = subprocess.run(
         command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=SECONDS_MAX
     )

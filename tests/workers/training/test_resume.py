@@ -163,3 +163,6 @@ def test_a_killed_trainer_goes_on_from_its_newest_checkpoint(story: Story) -> No
     assert isinstance(started, reports.Started)
     assert started.step == int(story.killed.newest_checkpoint().name) > 0
     assert story.killed.of(reports.Finished) == []
+    assert (
+        story.stopped.of(reports.Checkpoint)[0].step > started.step
+    )  # what it came from is not written again

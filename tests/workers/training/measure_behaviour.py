@@ -1,6 +1,6 @@
 """Trains a few small adapters one after the other and prints what became of each as JSON.
 
-`python -m tests.workers.training.checks.behaviour MODEL FOLDER`, in the gpu environment.
+`python -m tests.workers.training.measure_behaviour MODEL FOLDER`, in the gpu environment.
 """
 
 import json

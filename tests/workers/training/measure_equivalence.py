@@ -1,6 +1,6 @@
 """Measures how far packed training is from what transformers itself computes, and prints it as JSON.
 
-`python -m tests.workers.training.checks.equivalence MODEL FOLDER`, in the gpu environment. All in fp32.
+`python -m tests.workers.training.measure_equivalence MODEL FOLDER`, in the gpu environment. All in fp32.
 """
 
 import json
