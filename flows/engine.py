@@ -5,8 +5,13 @@ child that dies with this process, so a GPU is never booked twice. Whatever ends
 """
 
 import asyncio
+import contextlib
 import secrets
-from typing import Literal
+import shutil
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -15,17 +20,22 @@ from prefect.states import Cancelled, Completed, Failed
 from sqlalchemy.exc import OperationalError
 
 from flows.composition import Yard, yard
+from flows.engine_adapters import keep_adapters
 from flows.gpus import visible_gpus
 from flows.stop import StopSignal, current_stop
+from orchestrator import clock
 from orchestrator.engines import service as engines
 from orchestrator.engines.model import LIVE, Engine, EngineStatus
 from orchestrator.models.registry import ModelSpec
 from orchestrator.settings import inherited_environment
-from workers.inference.server import EngineServer, EngineSpec
+from workers.inference.server import AdapterRoom, EngineServer, EngineSpec
 
 HEARTBEAT_SECONDS = 2.0
 START_SECONDS_MAX = 1800.0  # a large model may load for long; a dead child ends the wait at once
 DRAIN_SECONDS_MAX = 60.0
+DRAIN_POLL_SECONDS = 0.5
+DRIVERS_HEAR_SECONDS = 4.0  # two of their heartbeats: until then they may still send lines
+WANTED_OF_LATE_SECONDS = 10.0  # an engine not needed for longer has no lines to come
 UNHEALTHY_BEATS_MAX = 15  # an engine that does not answer its health check this often in a row is dead
 
 Ending = Literal["drained", "cancelled", "died"]
@@ -44,8 +54,8 @@ async def serve_engine(engine_id: str) -> State[None]:
     if engine is None or spec is None:
         return Completed(message="not needed any more")
     with visible_gpus(here.settings, engine.gpus) as visible:
-        server = EngineServer(_engine_spec(here, engine, spec, visible))
-        ending, words = await _live(here, engine_id, server)
+        engine_spec = _engine_spec(here, engine, spec, visible)
+        ending, words = await _live(here, engine_id, engine_spec)
     if ending == "died":
         return Failed(message=words or "the engine stopped by itself")
     if ending == "cancelled":
@@ -53,18 +63,19 @@ async def serve_engine(engine_id: str) -> State[None]:
     return Completed(message="drained")
 
 
-async def _live(here: Yard, engine_id: str, server: EngineServer) -> tuple[Ending, str]:
+async def _live(here: Yard, engine_id: str, spec: EngineSpec) -> tuple[Ending, str]:
     """Start, watch and stop the server; how it ended, and what it said last. The row learns it too."""
     stop = current_stop()
+    server = EngineServer(spec)
     ending: Ending = "died"
     words = ""
     try:
         await server.start()
-        ending = await _until_ready(here, engine_id, server, stop) or await _watch(
-            here, engine_id, server, stop
+        ending = await _until_ready(here, engine_id, server, stop) or await _serve(
+            here, engine_id, server, stop, spec.lora
         )
         if ending == "drained":
-            await _empty(server)
+            await _empty(here, engine_id, server, stop)
         words = server.last_words()
         return ending, words
     finally:
@@ -72,12 +83,44 @@ async def _live(here: Yard, engine_id: str, server: EngineServer) -> tuple[Endin
         await asyncio.to_thread(_end, here, engine_id, ending, words)
 
 
+async def _serve(
+    here: Yard, engine_id: str, server: EngineServer, stop: StopSignal, room: AdapterRoom | None
+) -> Ending:
+    """Watch it and, where it takes adapters, keep those that are wanted loaded."""
+    watching = asyncio.create_task(_watch(here, engine_id, server, stop))
+    tasks: list[asyncio.Task[Any]] = [watching]
+    if room is not None:
+        tasks.append(asyncio.create_task(keep_adapters(here, engine_id, server, room.loaded_max)))
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()  # of the adapters' keeper only an error
+        return watching.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def _begin(here: Yard, engine_id: str, flow_run_id: str) -> tuple[Engine | None, ModelSpec | None]:
     with here.database.transaction() as tx:
         engine = engines.get(tx, engine_id)
         if engine is None or not engines.starting(tx, engine, flow_run_id=flow_run_id):
             return None, None
+        _sweep_sockets(here, {one.id for one in engines.live(tx)})
         return engine, here.registry.get(engine.model)
+
+
+def _sockets(here: Yard) -> Path:
+    return here.settings.absolute_home() / "sockets"
+
+
+def _sweep_sockets(here: Yard, live: set[str]) -> None:
+    """Remove what engines left whose process was killed together with ours."""
+    with contextlib.suppress(FileNotFoundError):
+        for folder in _sockets(here).iterdir():
+            if folder.name not in live:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _engine_spec(here: Yard, engine: Engine, spec: ModelSpec, visible: dict[str, str]) -> EngineSpec:
@@ -94,6 +137,8 @@ def _engine_spec(here: Yard, engine: Engine, spec: ModelSpec, visible: dict[str,
         cuda=here.settings.has_cuda(),
         log=here.settings.absolute_home() / "logs" / "engines" / f"{engine.id}.log",
         environment=inherited_environment() | visible,
+        lora=AdapterRoom(spec.lora.loaded_max, spec.lora.rank_max) if engine.lora and spec.lora else None,
+        sockets=_sockets(here) / engine.id,
     )
 
 
@@ -150,12 +195,28 @@ def _heartbeat(here: Yard, engine_id: str) -> EngineStatus:
         return engines.heartbeat(tx, engine_id).status
 
 
-async def _empty(server: EngineServer) -> None:
-    """Let lines in flight finish, within bounds; whoever is cut off is sent again elsewhere."""
-    waited = 0.0
-    while waited < DRAIN_SECONDS_MAX and await server.requests_in_flight() > 0:
-        await asyncio.sleep(HEARTBEAT_SECONDS)
-        waited += HEARTBEAT_SECONDS
+async def _empty(here: Yard, engine_id: str, server: EngineServer, stop: StopSignal) -> None:
+    """Let drivers hear of it and lines in flight finish, within bounds: whoever is cut off is sent again
+    elsewhere. A worker that goes down has no time for that."""
+    begun = time.monotonic()
+    heard_at = begun + (
+        DRIVERS_HEAR_SECONDS if await asyncio.to_thread(_wanted_of_late, here, engine_id) else 0
+    )
+    beat_at = begun
+    while stop.reason is None and time.monotonic() < begun + DRAIN_SECONDS_MAX:
+        if time.monotonic() >= heard_at and await server.requests_in_flight() == 0:
+            return
+        if time.monotonic() >= beat_at:
+            await _orders(here, engine_id)  # so that nobody takes it for dead
+            beat_at = time.monotonic() + HEARTBEAT_SECONDS
+        await asyncio.sleep(DRAIN_POLL_SECONDS)
+
+
+def _wanted_of_late(here: Yard, engine_id: str) -> bool:
+    with here.database.read() as tx:
+        engine = engines.get(tx, engine_id)
+        late = clock.now() - timedelta(seconds=WANTED_OF_LATE_SECONDS)
+        return engine is not None and engine.ready_at is not None and engine.needed_at >= late
 
 
 def _end(here: Yard, engine_id: str, ending: Ending, last_words: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from sqlalchemy import func
+from sqlalchemy import delete, func
 from sqlmodel import Session, col, select
 
 from orchestrator import clock, ids
@@ -12,6 +12,7 @@ from orchestrator.engines.model import (
     LIVE,
     BatchDemand,
     Engine,
+    EngineAdapter,
     EngineStatus,
     EngineTrigger,
 )
@@ -25,12 +26,14 @@ LAST_WORDS_MAX = 4000
 HISTORY_MAX = 20
 
 
-def request(tx: Session, spec: ModelSpec, *, api_key: str) -> Engine:
-    """A new engine for `spec`, to be started by a `serve-engine` flow run."""
+def request(tx: Session, spec: ModelSpec, *, api_key: str, lora: bool = False) -> Engine:
+    """A new engine for `spec`, to be started by a `serve-engine` flow run; with `lora` it takes adapters,
+    where the model has any."""
     moment = clock.now()
     engine = Engine(
         id=ids.new("eng_"),
         model=spec.id,
+        lora=lora and spec.lora is not None,
         api_key=api_key,
         capacity=spec.max_num_seqs,
         gpus=spec.gpus,
@@ -101,12 +104,14 @@ def drain(tx: Session, engine: Engine, *, reason: str) -> bool:
 
 def ended(tx: Session, engine: Engine) -> bool:
     """Its server was stopped on purpose."""
+    _forget_adapters(tx, engine)
     return transition(tx, engine, ENGINE, EngineTrigger.ENDED, actor="system")
 
 
 def died(tx: Session, engine: Engine, *, last_words: str) -> bool:
     """It could not start, or stopped by itself; `last_words` are what its log said last."""
     engine.last_words = last_words[-LAST_WORDS_MAX:]
+    _forget_adapters(tx, engine)
     return transition(tx, engine, ENGINE, EngineTrigger.DIED, actor="system", reason=engine.last_words)
 
 
@@ -119,6 +124,10 @@ def lost(tx: Session) -> list[Engine]:
         .with_for_update(skip_locked=True)
     ).all()
     return [e for e in engines if died(tx, e, last_words=f"{LOST_WORDS} ({e.status})")]
+
+
+def _forget_adapters(tx: Session, engine: Engine) -> None:
+    tx.execute(delete(EngineAdapter).where(col(EngineAdapter.engine_id) == engine.id))
 
 
 LOST_WORDS = "the worker that watched this engine is gone"
@@ -148,33 +157,43 @@ def keep_remote(tx: Session, spec: ModelSpec, *, url: str, api_key: str | None) 
 
 
 def wanted(tx: Session, registry: Registry) -> list[Wanted]:
-    """What live drivers want, one entry a local model; their engines are marked as needed."""
+    """What live drivers want, one entry a local base model; their engines are marked as needed."""
     moment = clock.now()
     fresh = moment - timedelta(seconds=DEMAND_FRESH_SECONDS)
+    demanded = (col(BatchDemand.heartbeat_at) >= fresh, col(BatchDemand.lines) > 0)
     rows = tx.exec(
         select(
-            BatchDemand.model,
+            BatchDemand.base,
             func.sum(BatchDemand.lines),
             func.min(BatchDemand.priority),
             func.min(BatchDemand.since),
         )
-        .where(col(BatchDemand.heartbeat_at) >= fresh, col(BatchDemand.lines) > 0)
-        .group_by(col(BatchDemand.model))
+        .where(*demanded)
+        .group_by(col(BatchDemand.base))
     ).all()
+    adapted = set(
+        tx.exec(
+            select(BatchDemand.base)
+            .where(*demanded, col(BatchDemand.model) != col(BatchDemand.base))
+            .distinct()
+        )
+    )
+    aside = _put_aside(tx, [base for base, _, _, _ in rows])
     result: list[Wanted] = []
-    for model, lines, priority, since in rows:
-        spec = registry.get(model)
+    for base, lines, priority, since in rows:
+        spec = registry.get(base)
         if spec is None or spec.url is not None:
             continue
         result.append(
             Wanted(
-                model=model,
+                model=base,
                 lines=int(lines),
                 priority=priority,
-                since=since,
+                since=max(since, aside.get(base, since)),
                 gpus=spec.gpus,
                 capacity=spec.max_num_seqs,
                 idle_seconds=spec.idle_seconds,
+                lora=base in adapted and spec.lora is not None,
             )
         )
     needed = {w.model for w in result}
@@ -182,6 +201,16 @@ def wanted(tx: Session, registry: Registry) -> list[Wanted]:
         if engine.model in needed:
             engine.needed_at = moment
     return result
+
+
+def _put_aside(tx: Session, models: Iterable[str]) -> dict[str, datetime]:
+    """When an engine of each model was last told to end: who has had a turn goes behind who waits."""
+    found = tx.exec(
+        select(Engine.model, func.max(col(Engine.draining_at)))
+        .where(col(Engine.model).in_(list(models)), col(Engine.draining_at).is_not(None))
+        .group_by(col(Engine.model))
+    )
+    return {model: moment for model, moment in found if moment is not None}
 
 
 def running(tx: Session, registry: Registry) -> list[Running]:
@@ -200,6 +229,7 @@ def running(tx: Session, registry: Registry) -> list[Running]:
                 ready_at=engine.ready_at,
                 needed_at=engine.needed_at,
                 idle_seconds=spec.idle_seconds if spec else 0,
+                lora=engine.lora,
             )
         )
     return result
