@@ -12,7 +12,7 @@ from orchestrator.errors import Invalid, NotEntitled, NotFound
 from orchestrator.models.registry import Registry
 from orchestrator.organizations.model import Organization
 from tests import factories
-from tests.orchestrator.adapters.registries import registry_of
+from tests.tiny_adapters import registry_of
 
 FILES = StoredAdapter("0" * 64, "org_x/adapters/0/", 10, 8, ("q_proj",))
 
