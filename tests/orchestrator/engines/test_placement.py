@@ -1,5 +1,6 @@
 """Placement is pure: each test is one situation and the decisions it calls for."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.engines.model import EngineStatus
@@ -7,11 +8,14 @@ from orchestrator.engines.placement import (
     FAILURES_MAX,
     SCALE_OUT_FILLS,
     TURN_SECONDS,
+    Decision,
     Drain,
     Failures,
     GiveUp,
     Running,
     Start,
+    Train,
+    Training,
     Wanted,
     backoff,
     decide,
@@ -24,15 +28,24 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def wanted(model: str, *, lines: int = 10, priority: int = 20, since: float = 1) -> Wanted:
+def wanted(
+    model: str,
+    *,
+    lines: int = 10,
+    priority: int = 20,
+    since: float = 1,
+    gpus: int = 1,
+    lora: bool = False,
+) -> Wanted:
     return Wanted(
         model=model,
         lines=lines,
         priority=priority,
         since=ago(since),
-        gpus=1,
+        gpus=gpus,
         capacity=256,
         idle_seconds=300,
+        lora=lora,
     )
 
 
@@ -42,15 +55,46 @@ def engine(
     status: EngineStatus = EngineStatus.READY,
     ready: float = 10,
     needed: float = 0,
+    gpus: int = 1,
+    lora: bool = False,
+    name: str | None = None,
 ) -> Running:
     return Running(
-        id=f"eng_{model}",
+        id=name or f"eng_{model}",
         model=model,
         status=status,
-        gpus=1,
+        gpus=gpus,
+        lora=lora,
         ready_at=ago(ready),
         needed_at=ago(needed),
         idle_seconds=300,
+    )
+
+
+def training(
+    base: str = "a",
+    *,
+    gpus: int = 1,
+    priority: int = 20,
+    since: float = 1,
+    due: bool = True,
+    job: str = "job_t",
+) -> Training:
+    return Training(job_id=job, base=base, gpus=gpus, priority=priority, since=ago(since), due=due)
+
+
+def placed(
+    gpus: int,
+    *,
+    wanted: Sequence[Wanted] = (),
+    running: Sequence[Running] = (),
+    waiting: Sequence[Training] = (),
+    training: Sequence[Training] = (),
+    now: datetime = NOW,
+) -> list[Decision]:
+    """What is decided where nothing has failed."""
+    return decide(
+        gpus=gpus, wanted=wanted, running=running, failures={}, now=now, waiting=waiting, training=training
     )
 
 
@@ -126,3 +170,162 @@ def test_far_more_lines_than_an_engine_takes_start_another_where_a_gpu_is_free()
     huge = [wanted("a", lines=256 * SCALE_OUT_FILLS + 1)]
     assert decide(gpus=2, wanted=huge, running=[engine("a")], failures={}, now=NOW) == [Start("a")]
     assert not decide(gpus=1, wanted=huge, running=[engine("a")], failures={}, now=NOW)
+
+
+# Adapters.
+
+
+def test_a_model_whose_adapters_are_wanted_gets_an_engine_that_takes_them() -> None:
+    assert placed(1, wanted=[wanted("a", lora=True)]) == [Start("a", lora=True)]
+    assert placed(1, wanted=[wanted("a")]) == [Start("a", lora=False)]
+
+
+def test_an_engine_that_takes_adapters_serves_its_base_too() -> None:
+    for lora in (False, True):
+        assert not placed(2, wanted=[wanted("a", lora=lora)], running=[engine("a", lora=True)])
+
+
+def test_on_one_gpu_an_engine_without_adapters_makes_room_at_once_for_one_with() -> None:
+    running = [engine("a", ready=1)]
+    decisions = placed(1, wanted=[wanted("a", lora=True)], running=running)
+    assert decisions == [Drain("eng_a", "to come back with adapters")]
+
+
+def test_one_still_starting_without_adapters_makes_room_too() -> None:
+    running = [engine("a", status=EngineStatus.STARTING)]
+    assert placed(1, wanted=[wanted("a", lora=True)], running=running) == [
+        Drain("eng_a", "to come back with adapters")
+    ]
+
+
+def test_where_a_gpu_is_free_the_engine_without_adapters_goes_on_beside_the_new_one() -> None:
+    assert placed(2, wanted=[wanted("a", lora=True)], running=[engine("a")]) == [Start("a", lora=True)]
+
+
+def test_an_engine_that_starts_while_an_adapter_for_it_is_trained_takes_adapters() -> None:
+    assert placed(2, wanted=[wanted("a")], training=[training("a")]) == [Start("a", lora=True)]
+    not_due = [training("a", due=False)]
+    assert placed(1, wanted=[wanted("a")], waiting=not_due) == [Start("a", lora=True)]
+    assert placed(2, wanted=[wanted("a")], training=[training("b")]) == [Start("a", lora=False)]
+
+
+def test_a_training_alone_restarts_no_engine() -> None:
+    assert not placed(2, wanted=[wanted("a")], running=[engine("a")], training=[training("a")])
+
+
+# Trainings.
+
+
+def test_a_training_begins_where_its_gpus_are_free() -> None:
+    assert placed(2, waiting=[training(gpus=2)]) == [Train("job_t")]
+
+
+def test_a_training_that_is_not_due_waits() -> None:
+    assert not placed(1, waiting=[training(due=False)])
+
+
+def test_a_training_keeps_its_gpus_to_its_end_whoever_waits() -> None:
+    assert not placed(1, wanted=[wanted("a", priority=0)], training=[training(priority=90)])
+
+
+def test_an_idle_engine_is_put_aside_at_once_for_a_training() -> None:
+    decisions = placed(1, running=[engine("b", needed=5)], waiting=[training("a", priority=90)])
+    assert decisions == [Drain("eng_b", "to make room for a training of a")]
+
+
+def test_a_busy_engine_is_put_aside_at_once_for_a_more_urgent_training() -> None:
+    decisions = placed(
+        1,
+        wanted=[wanted("a", priority=30)],
+        running=[engine("a", ready=1)],
+        waiting=[training("a", priority=10)],
+    )
+    assert decisions == [Drain("eng_a", "to make room for a training of a")]
+
+
+def test_a_busy_engine_gives_way_to_a_training_as_urgent_after_its_turn() -> None:
+    def situation(ready: float) -> list[Decision]:
+        return placed(1, wanted=[wanted("a")], running=[engine("a", ready=ready)], waiting=[training("a")])
+
+    assert not situation(TURN_SECONDS - 1)
+    assert situation(TURN_SECONDS) == [Drain("eng_a", "to make room for a training of a")]
+
+
+def test_a_busy_engine_never_gives_way_to_a_less_urgent_training() -> None:
+    running = [engine("a", ready=TURN_SECONDS * 5)]
+    demand = [wanted("a", priority=10)]
+    assert not placed(1, wanted=demand, running=running, waiting=[training("a", priority=20)])
+
+
+def test_of_equals_who_has_waited_longest_gets_the_gpu() -> None:
+    # An engine just put aside waits since then, so the training that it made room for comes first.
+    demand = [wanted("a", since=1)]
+    assert placed(1, wanted=demand, waiting=[training(since=60)]) == [Train("job_t")]
+    assert placed(1, wanted=[wanted("a", since=60)], waiting=[training("b", since=1)]) == [Start("a")]
+
+
+def test_an_engine_comes_back_after_the_training_for_the_demand_that_remains() -> None:
+    demand = [wanted("a")]
+    assert not placed(1, wanted=demand, training=[training("b")])
+    assert placed(1, wanted=demand) == [Start("a")]
+
+
+def test_no_engine_starts_on_gpus_that_a_more_urgent_training_waits_for() -> None:
+    decisions = placed(
+        2,
+        wanted=[wanted("a", priority=10), wanted("b", priority=90)],
+        running=[engine("a", ready=10)],
+        waiting=[training("c", gpus=2, priority=10)],
+    )
+    assert not decisions
+
+
+def test_gpus_that_a_training_cannot_get_are_not_kept_for_it() -> None:
+    decisions = placed(
+        2,
+        wanted=[wanted("a", priority=10), wanted("b", priority=90)],
+        running=[engine("a", ready=10)],
+        waiting=[training("c", gpus=2, priority=50)],
+    )
+    assert decisions == [Start("b")]
+
+
+def test_a_small_training_does_not_overtake_a_large_one_that_waits() -> None:
+    waiting = [training(gpus=2, since=60, job="large"), training(gpus=1, since=1, job="small")]
+    assert not placed(2, waiting=waiting, training=[training(job="running")])
+
+
+def test_no_training_takes_gpus_that_a_more_urgent_model_waits_for() -> None:
+    decisions = placed(
+        2,
+        wanted=[wanted("a", gpus=2, priority=10), wanted("b", priority=10)],
+        running=[engine("b", ready=10)],
+        waiting=[training(priority=90)],
+    )
+    assert not decisions
+
+
+def test_a_training_larger_than_the_yard_stands_in_nobodys_way() -> None:
+    assert placed(1, wanted=[wanted("a", priority=90)], waiting=[training("b", gpus=2, priority=0)]) == [
+        Start("a")
+    ]
+
+
+def test_several_engines_make_room_for_a_training_that_needs_their_gpus() -> None:
+    running = [engine("a", needed=5), engine("b", needed=9), engine("c", needed=7)]
+    decisions = placed(3, running=running, waiting=[training("d", gpus=2)])
+    assert [d.engine_id for d in decisions if isinstance(d, Drain)] == ["eng_b", "eng_c"]
+
+
+def test_no_engine_is_put_aside_where_another_suffices_alone() -> None:
+    running = [engine("a", needed=9), engine("b", needed=5, gpus=2)]
+    decisions = placed(3, running=running, waiting=[training("d", gpus=2)])
+    assert decisions == [Drain("eng_b", "to make room for a training of d")]
+
+
+def test_a_second_engine_of_one_model_comes_after_everybodys_first() -> None:
+    demand = [wanted("a", lines=256 * SCALE_OUT_FILLS + 1, priority=10), wanted("b", priority=90)]
+    assert placed(2, wanted=demand, running=[engine("a")]) == [Start("b")]
+    assert placed(2, wanted=demand[:1], running=[engine("a")], waiting=[training("c", priority=90)]) == [
+        Train("job_t")
+    ]

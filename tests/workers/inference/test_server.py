@@ -1,5 +1,6 @@
 """The life of a server, with a program in vLLM's place that starts, speaks and dies as told."""
 
+import importlib.metadata
 import signal
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from workers.inference import server as server_module
-from workers.inference.server import EngineFailed, EngineServer, EngineSpec, telling
+from workers.inference.server import AdapterRoom, EngineFailed, EngineServer, EngineSpec, telling
 
 DEADLINE_SECONDS = 15.0
 
@@ -168,6 +169,47 @@ def test_only_an_engine_without_a_gpu_runs_eagerly(spec: EngineSpec) -> None:
 
 def test_a_models_own_flags_come_last_and_win(spec: EngineSpec) -> None:
     assert spec.argv(1)[-2:] == ["--dtype", "float32"]
+
+
+def test_an_engine_takes_adapters_only_where_it_is_told_to(spec: EngineSpec) -> None:
+    assert "--enable-lora" not in spec.argv(1)
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in spec.child_environment()
+    taking = replace(spec, lora=AdapterRoom(loaded_max=4, rank_max=16))
+    assert taking.child_environment()["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+    argv = taking.argv(1)
+    found = {
+        flag: argv[argv.index(flag) + 1] for flag in ("--max-lora-rank", "--max-loras", "--max-cpu-loras")
+    }
+    assert found == {"--max-lora-rank": "16", "--max-loras": "4", "--max-cpu-loras": "4"}
+
+
+def test_vllm_finds_the_plugin_for_base_lines_only_where_it_needs_it(spec: EngineSpec) -> None:
+    taking = replace(spec, lora=AdapterRoom(loaded_max=4, rank_max=16))
+    found = importlib.metadata.distributions(path=[taking.child_environment()["PYTHONPATH"]])
+    points = [point for one in found for point in one.entry_points]
+    assert [(point.group, point.value) for point in points] == [
+        ("vllm.general_plugins", "yard_base_rows:keep_base_rows")
+    ]
+    assert "PYTHONPATH" not in spec.child_environment()
+    assert "PYTHONPATH" not in replace(taking, cuda=True).child_environment()
+
+
+def test_sockets_lie_in_the_engines_own_folder_where_its_path_is_short_enough(spec: EngineSpec) -> None:
+    short = replace(spec, sockets=Path("/yard/sockets/eng_1"))
+    assert short.child_environment()["VLLM_RPC_BASE_PATH"] == "/yard/sockets/eng_1"
+    too_long = replace(spec, sockets=Path("/yard" * 30))
+    assert "VLLM_RPC_BASE_PATH" not in too_long.child_environment()
+
+
+async def test_the_folder_for_sockets_lives_as_long_as_its_server(play: Play, spec: EngineSpec) -> None:
+    spec = replace(spec, sockets=spec.log.parent / "sockets")
+    play()  # writes the program
+    server = EngineServer(spec)
+    await server.start()
+    assert spec.sockets is not None
+    assert spec.sockets.is_dir()
+    await server.stop()
+    assert not spec.sockets.exists()
 
 
 CORE_DIED = """\
