@@ -1,11 +1,11 @@
-"""Engines, from the dispatcher's side: decide by `orchestrator.engines.placement`, record, then act.
+"""Engines and trainings, from the dispatcher's side: decide by `orchestrator.engines.placement`, record, act.
 
 Rows first, flow runs second: an engine whose flow run could not be created gets it at the next tick, once
 and no more, since the run's idempotency key is the engine's id.
 """
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import aiohttp
 import structlog
@@ -14,23 +14,32 @@ from prefect.client.orchestration import PrefectClient
 from flows import runs
 from flows.composition import Yard
 from flows.engine import new_api_key
+from flows.job_runs import hand_out
 from orchestrator import clock
 from orchestrator.batches.sharing import ENGINE_HISTORY_SECONDS
 from orchestrator.database.session import notify
 from orchestrator.engines import placement
 from orchestrator.engines import service as engines
 from orchestrator.engines.model import Engine, EngineStatus
+from orchestrator.fine_tuning import places
+from orchestrator.fine_tuning.places import Training
+from orchestrator.jobs import service as jobs
+from orchestrator.jobs.model import Job
 from orchestrator.models.registry import ModelSpec
 
 log = structlog.get_logger()
 
 REMOTE_PROBE_SECONDS = 2.0
+TRAININGS_MAX = 100  # looked at in one tick, the most urgent
 HTTP_OK = 200
 
 
 async def place_engines(here: Yard, prefect: PrefectClient) -> None:
-    """Start, drain or leave alone; then see that every requested engine has its flow run."""
-    for engine in await asyncio.to_thread(_place, here):
+    """Start, drain or leave engines alone, and begin trainings that have their GPUs; then see that every
+    requested engine has its flow run."""
+    requested, claimed = await asyncio.to_thread(_place, here)
+    await hand_out(here, prefect, claimed)
+    for engine in requested:
         run_id = await runs.create_run(
             prefect,
             deployment="serve-engine",
@@ -43,9 +52,10 @@ async def place_engines(here: Yard, prefect: PrefectClient) -> None:
         await asyncio.to_thread(_attach, here, engine.id, run_id)
 
 
-def _place(here: Yard) -> list[Engine]:
-    """Engines that still need a flow run, after this tick's decisions are recorded."""
+def _place(here: Yard) -> tuple[list[Engine], list[Job]]:
+    """Engines that still need a flow run, and trainings now claimed, after this tick's decisions."""
     moment = clock.now()
+    trainings: list[str] = []
     with here.database.transaction() as tx:
         for engine in engines.lost(tx):
             log.warning("engine_lost", engine=engine.id, model=engine.model)
@@ -60,23 +70,39 @@ def _place(here: Yard) -> list[Engine]:
                 since=moment - timedelta(seconds=ENGINE_HISTORY_SECONDS),
             ),
             now=moment,
+            waiting=[_training(t, moment) for t in places.waiting(tx, limit=TRAININGS_MAX)],
+            training=[_training(t, moment) for t in places.holding(tx)],
         ):
             match decision:
-                case placement.Start(model):
+                case placement.Start(model, lora):
                     spec = here.registry.get(model)
                     assert spec is not None  # `wanted` lists only known models
-                    engine = engines.request(tx, spec, api_key=new_api_key())
-                    log.info("engine_requested", engine=engine.id, model=model)
+                    engine = engines.request(tx, spec, api_key=new_api_key(), lora=lora)
+                    log.info("engine_requested", engine=engine.id, model=model, lora=lora)
                 case placement.Drain(engine_id, reason):
                     engines.drain(tx, engines.heartbeat(tx, engine_id), reason=reason)
                     log.info("engine_drained", engine=engine_id, reason=reason)
+                case placement.Train(job_id):
+                    trainings.append(job_id)
                 case placement.GiveUp():
                     pass  # the drivers read the same failures and end their batches with them
+        claimed = jobs.claim_these(tx, trainings)
         tx.flush()
         requested = [e for e in engines.live(tx) if e.status is EngineStatus.REQUESTED]
         for engine in requested:
             engine.heartbeat_at = moment  # ours to watch until its flow begins
-        return [e for e in requested if e.flow_run_id is None]
+        return [e for e in requested if e.flow_run_id is None], claimed
+
+
+def _training(training: Training, moment: datetime) -> placement.Training:
+    return placement.Training(
+        job_id=training.job.id,
+        base=training.fine_tuning.base_model,
+        gpus=training.fine_tuning.gpus,
+        priority=training.job.priority,
+        since=training.fine_tuning.queued_at or training.job.created_at,
+        due=training.job.not_before <= moment,
+    )
 
 
 def _attach(here: Yard, engine_id: str, run_id: str) -> None:
