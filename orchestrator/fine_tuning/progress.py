@@ -68,19 +68,6 @@ def beat(tx: Session, lease: FineTuningLease) -> Stop | None:
     return {_S.CANCELLING: Stop.CANCEL, _S.PAUSING: Stop.PAUSE}.get(job.status)
 
 
-def cancel(tx: Session, lease: FineTuningLease, *, actor: str) -> bool:
-    """Cancel the job on behalf of who cancelled its flow run, where it still can be. True if a trainer is to
-    be stopped first, as `beat` says; otherwise the job has ended, and the lease with it. Raises LeaseLost."""
-    job = held(tx, lease)
-    if job.status in (_S.RUNNING, _S.PAUSING):
-        transition(tx, job, FINE_TUNING, _T.CANCEL_REQUESTED, actor=actor)
-    if job.status is _S.CANCELLING:
-        return True
-    endings.cancelled(tx, job, _T.CANCEL_REQUESTED, actor=actor)
-    jobs.complete(tx, job_id=lease.job_id, token=lease.token)
-    return False
-
-
 def held(tx: Session, lease: FineTuningLease) -> FineTuningJob:
     """The job, locked, once the lease is known to be ours. Raises LeaseLost."""
     jobs.hold(tx, job_id=lease.job_id, token=lease.token)

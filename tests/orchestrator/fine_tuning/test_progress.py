@@ -11,7 +11,7 @@ from orchestrator.errors import LeaseLost
 from orchestrator.files.model import File, Purpose
 from orchestrator.fine_tuning import checkpoints, finalize, progress, results, service
 from orchestrator.fine_tuning.model import EventType, FineTuningCheckpoint, FineTuningEvent, FineTuningJob
-from orchestrator.fine_tuning.progress import FineTuningLease
+from orchestrator.fine_tuning.progress import FineTuningLease, Stop
 from orchestrator.fine_tuning.states import FineTuningStatus as S
 from orchestrator.jobs import service as jobs
 from orchestrator.jobs.model import JobKind, JobStatus
@@ -363,8 +363,9 @@ def test_an_operator_who_cancels_a_flow_run_ends_the_job(database: Database, beg
     principal = an_enterprise(database)
     with database.transaction() as tx:
         lease = begin(tx, principal)
-        assert not progress.cancel(tx, lease, actor="prefect")
-        assert look(tx, lease).status is S.CANCELLED
+        assert service.request_cancel(tx, lease.fine_tuning_id, actor="prefect").status is S.CANCELLED
+    with pytest.raises(LeaseLost), database.transaction() as tx:
+        progress.beat(tx, lease)
 
 
 def test_an_operator_who_cancels_a_training_has_its_trainer_stopped_first(database: Database) -> None:
@@ -372,7 +373,8 @@ def test_an_operator_who_cancels_a_training_has_its_trainer_stopped_first(databa
     with database.transaction() as tx:
         lease = running(tx, principal)
         for _ in range(2):
-            assert progress.cancel(tx, lease, actor="prefect")
+            service.request_cancel(tx, lease.fine_tuning_id, actor="prefect")
+        assert progress.beat(tx, lease) is Stop.CANCEL
         assert progress.stopped(tx, lease) is S.CANCELLED
 
 
