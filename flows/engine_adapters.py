@@ -14,9 +14,8 @@ from sqlalchemy.exc import OperationalError
 
 from flows.composition import Yard
 from orchestrator.adapters import cache as adapter_cache
-from orchestrator.adapters.model import Adapter
+from orchestrator.adapters.model import CHANNEL, Adapter
 from orchestrator.adapters.store import AdapterDamaged, fetch_adapter
-from orchestrator.batches.sharing import ADAPTERS
 from orchestrator.database.listen import listen
 from orchestrator.engines import adapters
 from orchestrator.engines.adapters import Orders
@@ -48,7 +47,7 @@ async def keep_adapters(here: Yard, engine_id: str, server: EngineServer, loaded
 
 
 async def _listen(here: Yard, woken: asyncio.Event) -> None:
-    async for _ in listen(here.database.url, [ADAPTERS]):
+    async for _ in listen(here.database.url, [CHANNEL]):
         woken.set()
 
 

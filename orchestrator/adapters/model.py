@@ -9,6 +9,8 @@ from sqlmodel import Field, SQLModel
 
 from orchestrator.database.columns import big, choice, document, moment
 
+CHANNEL: Final = "adapters"  # notified when one is published, deleted, or first wanted by a batch
+
 # The two files that make an adapter, as PEFT and engines name them.
 WEIGHTS: Final = "adapter_model.safetensors"
 CONFIG: Final = "adapter_config.json"

@@ -12,9 +12,10 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from orchestrator import clock
-from orchestrator.adapters.model import Adapter, Origin
+from orchestrator.adapters.model import CHANNEL, Adapter, Origin
 from orchestrator.adapters.names import checkpoint_name, model_name
 from orchestrator.adapters.store import StoredAdapter
+from orchestrator.database.session import notify
 from orchestrator.errors import NotEntitled, NotFound
 from orchestrator.organizations.model import Organization
 
@@ -60,6 +61,7 @@ def publish(
     )
     tx.add(adapter)
     tx.flush()
+    notify(tx, CHANNEL)
     return adapter
 
 
@@ -115,6 +117,7 @@ def delete(tx: Session, *, organization_id: str, adapter_id: str) -> Adapter:
     adapter.deleted_at = adapter.deleted_at or clock.now()
     tx.add(adapter)
     tx.flush()
+    notify(tx, CHANNEL)
     return adapter
 
 

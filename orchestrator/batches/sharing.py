@@ -16,13 +16,13 @@ from sqlmodel import Session, col, select
 
 from orchestrator import clock, fairness
 from orchestrator.adapters.catalog import ServedModel
+from orchestrator.adapters.model import CHANNEL
 from orchestrator.database.session import notify
 from orchestrator.engines import service as engines
 from orchestrator.engines.model import BatchDemand, Engine, EngineAdapter
 
 ENGINE_HISTORY_SECONDS = 600  # an engine that failed longer ago says nothing of the next
 FILL = 2.0  # lines in flight per place in an engine: its queue holds the next wave, and no more
-ADAPTERS = "adapters"  # the channel on which engines hear that a batch wants an adapter
 
 Pairs = Mapping[tuple[str, str], int]  # (batch, model) -> lines
 
@@ -92,7 +92,7 @@ def demand(
         )
     )
     if any(row.is_new and named[row.model].adapter for row in written):
-        notify(tx, ADAPTERS)
+        notify(tx, CHANNEL)
 
 
 def end_demand(tx: Session, batch_id: str) -> None:

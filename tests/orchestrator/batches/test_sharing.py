@@ -7,6 +7,7 @@ from sqlmodel import Session, select
 
 from orchestrator import clock
 from orchestrator.adapters.catalog import ServedModel
+from orchestrator.adapters.model import CHANNEL
 from orchestrator.batches import sharing, waiting
 from orchestrator.database.listen import listen
 from orchestrator.database.session import Database, notify
@@ -139,14 +140,14 @@ def test_demand_says_whose_engines_serve_it(database: Database) -> None:
 
 
 async def test_engines_hear_of_an_adapter_when_it_is_first_wanted_and_only_then(database: Database) -> None:
-    async with aclosing(listen(database.url, [sharing.ADAPTERS, "end"])) as heard:
-        assert {await anext(heard), await anext(heard)} == {sharing.ADAPTERS, "end"}
+    async with aclosing(listen(database.url, [CHANNEL, "end"])) as heard:
+        assert {await anext(heard), await anext(heard)} == {CHANNEL, "end"}
         with database.transaction() as tx:
             (tuned,) = adapters(tx, 1)
             batch = wanting(tx, (PLAIN, 100))
         with database.transaction() as tx:
             want(tx, batch, (tuned, 5))
-        assert await anext(heard) == sharing.ADAPTERS
+        assert await anext(heard) == CHANNEL
         with database.transaction() as tx:
             want(tx, batch, (tuned, 4), (PLAIN, 99))
         with database.transaction() as tx:
