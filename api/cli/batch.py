@@ -1,6 +1,5 @@
 """`yard batch`: run the lines of a file, and everything one may do with the batch that results."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ import typer
 from api.cli import files, render
 from api.cli.client import Client, Document, connect
 from api.cli.exits import HELP, Exit
+from api.cli.metadata import Metadata, metadata_pairs
 from api.cli.watch import outcome, watch
 
 app = typer.Typer(
@@ -39,9 +39,7 @@ def submit(
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Run the good lines even if some are bad.")
     ] = False,
-    metadata: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be given 16 times.")
-    ] = None,
+    metadata: Metadata = None,
     output: Output = None,
     json: Json = False,
 ) -> None:
@@ -53,7 +51,7 @@ def submit(
     yard batch submit lines.jsonl --window 48h --skip-invalid --metadata team=search
     ```
     """
-    pairs = _pairs(metadata or [])
+    pairs = metadata_pairs(metadata or [])
     if output is not None and not wait:
         raise typer.BadParameter("--output needs --wait: there are no results before the end")
     with connect() as yard:
@@ -272,16 +270,6 @@ def _fetch(yard: Client, batch: Document, output: Path) -> None:
         if file_id is not None:
             files.download(yard, f"/files/{file_id}/content", path)
             render.err.print(f"wrote {path}", soft_wrap=True)
-
-
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
-    pairs = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"--metadata expects KEY=VALUE, found {text!r}")
-        pairs[key] = value
-    return pairs
 
 
 def _endpoint(stored: Document) -> str:

@@ -69,11 +69,12 @@ class Client:
         """Raises Refused, Unreachable."""
         return self._send("DELETE", path)
 
-    def items(self, path: str, *, limit: int, **query: Any) -> list[Document]:
+    def items(self, path: str, *, limit: int, page_items: int | None = None, **query: Any) -> list[Document]:
         """The first `limit` items of a list, page by page. Raises Refused, Unreachable."""
+        page_items = page_items or PAGE_ITEMS
         items: list[Document] = []
         while len(items) < limit:
-            page = self.get(path, limit=min(PAGE_ITEMS, limit - len(items)), **query)
+            page = self.get(path, limit=min(page_items, limit - len(items)), **query)
             items += page["data"]
             if not page.get("has_more") or not page["data"]:
                 break

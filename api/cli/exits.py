@@ -7,15 +7,15 @@ class Exit(IntEnum):
     """A command's exit code."""
 
     OK = 0
-    FAILED = 1  # the batch failed or has failed lines; a yard cannot start here, or died
+    FAILED = 1  # the batch or job failed, or has failed lines; a yard cannot start here, or died
     USAGE = 2  # a wrong option or argument, a file that is not there, no key
     REFUSED = 3  # the yard said no: a 4xx answer
     UNREACHABLE = 4  # no yard at that address, or one that cannot answer now: a 5xx answer
-    STOPPED = 5  # the batch was cancelled or its window closed; what was done is kept
-    INTERRUPTED = 130  # Ctrl-C; a batch that was being watched goes on
+    STOPPED = 5  # cancelled, paused, or its window closed; what was done is kept
+    INTERRUPTED = 130  # Ctrl-C; what was being watched goes on
 
 
 HELP = """\
 Exit codes: **0** ok, **1** failed, or with failed lines, **2** usage, **3** refused by the
-yard, **4** yard unreachable, **5** batch cancelled or expired, **130** Ctrl-C (the batch goes on).
+yard, **4** yard unreachable, **5** cancelled, paused or expired, **130** Ctrl-C (the work goes on).
 """

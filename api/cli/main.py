@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from api.cli import batch, doctor, files, models, organizations, render, up
+from api.cli import batch, doctor, files, fine_tune, models, organizations, render, up
 from api.cli.client import NoKey, Refused, Unreachable
 from api.cli.exits import HELP, Exit
 
@@ -34,12 +34,13 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     add_completion=False,
-    help=f"""Tokenyard: batch inference on your own GPUs, through the OpenAI API.
+    help=f"""Tokenyard: batch inference and LoRA fine-tuning on your own GPUs, through the OpenAI API.
 
     ```
     yard up                                    start a whole yard on this machine
     yard batch submit lines.jsonl --wait       upload, run, and see the costs
     yard batch output batch_… > results.jsonl  fetch the results
+    yard fine-tune create train.jsonl --model yard-smoke --wait
     ```
 
     Commands talk to **YARD_BASE_URL** (default: the yard on this machine) with **YARD_API_KEY**
@@ -52,6 +53,7 @@ app.command()(up.up)
 app.command()(doctor.doctor)
 app.command()(models.tiers)
 app.add_typer(batch.app, name="batch")
+app.add_typer(fine_tune.app, name="fine-tune")
 app.add_typer(files.app, name="files")
 app.add_typer(models.app, name="model")
 app.add_typer(organizations.organization_app, name="org")

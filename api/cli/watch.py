@@ -1,10 +1,11 @@
-"""Watching a batch until it ends: a bar with rate and ETA, or a line now and then in a log.
+"""Watching a batch until it ends: a bar with rate and ETA, or a line now and then in a log. What is here for
+all that can be watched serves `fine_tune_watch.py`, too.
 
 The yard does the work, not the watcher: Ctrl-C ends the watching alone.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -20,8 +21,10 @@ OUTAGE_SECONDS_MAX = 60.0  # a yard that restarts is back by then
 
 def watch(yard: Client, batch_id: str) -> Document:
     """Show a batch's progress until it has ended, and return it. Raises Refused, Unreachable."""
+    path = f"/batches/{batch_id}"
     if not render.err.is_terminal:
-        return _until_ended(yard, batch_id, _PlainLines().show)
+        plain = PlainLines()
+        return until_ended(yard, path, lambda batch: plain.show(batch["status"], _done(batch)), ended=ENDED)
     columns = (TextColumn("{task.description:<11}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TextColumn("{task.fields[pace]}"), console=render.err) as progress:
         bar = progress.add_task("", total=None, pace="")
@@ -35,7 +38,7 @@ def watch(yard: Client, batch_id: str) -> Document:
                 pace=pace(batch),
             )
 
-        return _until_ended(yard, batch_id, show)
+        return until_ended(yard, path, show, ended=ENDED)
 
 
 def pace(batch: Document) -> str:
@@ -64,35 +67,44 @@ def outcome(batch: Document) -> Exit:
     return Exit.OK if clean else Exit.FAILED
 
 
-class _PlainLines:
-    """A line at each change of status, every few seconds while lines flow, never one twice."""
+def until_ended(
+    yard: Client, path: str, show: Callable[[Document], None], *, ended: Collection[str]
+) -> Document:
+    """Ask for what is at `path` and show it, again and again until its status is one of `ended`; return it
+    then. A yard that is away for a while is waited for. Raises Refused, Unreachable."""
+    reached_at = time.monotonic()
+    while True:
+        try:
+            found = yard.get(path)
+            show(found)
+            reached_at = time.monotonic()
+            if found["status"] in ended:
+                return found
+        except Unreachable:
+            if time.monotonic() - reached_at > OUTAGE_SECONDS_MAX:
+                raise
+        time.sleep(POLL_SECONDS)
+
+
+class PlainLines:
+    """A line at each change of status, every few seconds while there is news, never one twice."""
 
     def __init__(self) -> None:
         self._status = ""
         self._said = ""
         self._next_at = 0.0
 
-    def show(self, batch: Document) -> None:
-        progress = batch["progress"]
-        done = f"{progress['lines_done']}/{progress['lines_total']} lines"
-        words = ", ".join(filter(None, (batch["status"], done, pace(batch))))
-        due = batch["status"] != self._status or time.monotonic() > self._next_at
+    def show(self, status: str, *details: str) -> None:
+        """Say it, if it is due."""
+        words = ", ".join(filter(None, (status, *details)))
+        due = status != self._status or time.monotonic() > self._next_at
         if due and words != self._said:
-            self._status, self._said = batch["status"], words
+            self._status, self._said = status, words
             self._next_at = time.monotonic() + PLAIN_LINE_SECONDS
             render.err.print(words, markup=False, soft_wrap=True)
 
 
-def _until_ended(yard: Client, batch_id: str, show: Callable[[Document], None]) -> Document:
-    reached_at = time.monotonic()
-    while True:
-        try:
-            batch = yard.get(f"/batches/{batch_id}")
-            reached_at = time.monotonic()
-            show(batch)
-            if batch["status"] in ENDED:
-                return batch
-        except Unreachable:
-            if time.monotonic() - reached_at > OUTAGE_SECONDS_MAX:
-                raise
-        time.sleep(POLL_SECONDS)
+def _done(batch: Document) -> str:
+    progress = batch["progress"]
+    done = f"{progress['lines_done']}/{progress['lines_total']} lines"
+    return ", ".join(filter(None, (done, pace(batch))))

@@ -143,3 +143,54 @@ def file(**changes: Any) -> dict[str, Any]:
         },
     }
     return shown | changes
+
+
+def fine_tuning(status: str, *, step: int = 0, **changes: Any) -> dict[str, Any]:
+    """A fine-tuning job of four steps as the API shows it. `tokenyard` in `changes` adds to ours."""
+    running = status == "running"
+    ours = {
+        "tier": "enterprise",
+        "progress": {
+            "step": step,
+            "total_steps": None if status == "validating_files" else 4,
+            "trained_tokens": 100 * step,
+            "steps_per_second": 2.0 if running else None,
+            "eta_seconds": 1 if running else None,
+            "waiting_for": None,
+        },
+        "queue": {"position": 2, "estimated_start": None} if status == "queued" else None,
+        "lora": None if status == "validating_files" else {"r": 16, "alpha": 32},
+        "cost": {"amount_micros": 200, "currency": "USD", "charged": status == "succeeded"},
+        "peak_memory_bytes": None,
+        "report_file": None,
+        "flow_run_url": None,
+        "running_at": 1_790_000_010,
+    }
+    shown = {
+        "id": "ftjob-1",
+        "object": "fine_tuning.job",
+        "status": status,
+        "model": "yard-smoke",
+        "fine_tuned_model": "ft:yard-smoke:acme::abcdefgh" if status == "succeeded" else None,
+        "created_at": 1_790_000_000,
+        "finished_at": 1_790_000_100 if status in ("succeeded", "failed", "cancelled") else None,
+        "error": None,
+        "hyperparameters": {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 1.0},
+        "seed": 7,
+        "training_file": "file-in",
+        "validation_file": None,
+        "result_files": ["file-metrics"] if status == "succeeded" else [],
+    }
+    return shown | changes | {"tokenyard": ours | changes.get("tokenyard", {})}
+
+
+def event(number: int, message: str, *, loss: float | None = None) -> dict[str, Any]:
+    """An event of a fine-tuning job as the API shows it: metrics where there is a loss."""
+    return {
+        "id": f"ftevent-{number}",
+        "created_at": 1_790_000_000 + number,
+        "level": "info",
+        "type": "message" if loss is None else "metrics",
+        "message": message,
+        "data": {} if loss is None else {"step": number, "train_loss": loss},
+    }

@@ -1,0 +1,63 @@
+"""How a fine-tuning job and an estimate of one are printed."""
+
+from api.cli import render
+from api.cli.client import Document
+
+
+def show(job: Document) -> None:
+    """Print one fine-tuning job."""
+    ours = job["tokenyard"]
+    error = job["error"]
+    render.facts(
+        (
+            ("id", job["id"]),
+            ("status", job["status"]),
+            ("error", error and error["message"]),
+            ("waiting for", ours["progress"]["waiting_for"]),
+            ("queue", ours["queue"] and place(ours["queue"])),
+            ("base model", job["model"]),
+            ("model", job["fine_tuned_model"]),
+            ("step", steps(job)),
+            ("numbers", ", ".join(f"{name} {value}" for name, value in job["hyperparameters"].items())),
+            (
+                "adapter",
+                ours["lora"] and ", ".join(f"{name} {value}" for name, value in ours["lora"].items()),
+            ),
+            ("seed", str(job["seed"])),
+            ("tokens", ours["progress"]["trained_tokens"]),
+            ("cost", render.dollars(ours["cost"]["amount_micros"])),
+            ("took", _took(job)),
+            ("memory", ours["peak_memory_bytes"] and render.size(ours["peak_memory_bytes"])),
+            ("training file", job["training_file"]),
+            ("validation file", job["validation_file"]),
+            ("metrics file", next(iter(job["result_files"]), None)),
+            ("report file", ours["report_file"]),
+            ("Prefect run", ours["flow_run_url"]),
+        )
+    )
+
+
+def steps(job: Document) -> str | None:
+    """`20/100`, once the number of steps is known."""
+    progress = job["tokenyard"]["progress"]
+    return f"{progress['step']}/{progress['total_steps']}" if progress["total_steps"] else None
+
+
+def place(queue: Document) -> str:
+    """A job's place in the queue, in words."""
+    words = f"place {queue['position']} in the queue"
+    if queue["estimated_start"] is None:
+        return words
+    return f"{words}, starts about {render.moment(queue['estimated_start'])}"
+
+
+def show_estimate(found: Document) -> None:
+    """Print what a training would be."""
+    render.show_json(found)
+
+
+def _took(job: Document) -> str | None:
+    began = job["tokenyard"]["running_at"]
+    if job["finished_at"] is None or began is None:
+        return None
+    return render.duration(job["finished_at"] - began)
