@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from tests.benchmarks import (
+    adapters,
     api_latency,
     driver_overhead,
     idle,
@@ -33,6 +34,7 @@ BENCHMARKS: Mapping[str, Callable[..., Table]] = {
     "in_flight": in_flight.measure,
     "warm_batch": warm_batch.measure,
     "many_small": many_small.measure,
+    "adapters": adapters.measure,
     "training": training.measure,
 }
 

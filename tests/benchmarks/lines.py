@@ -16,7 +16,7 @@ def model() -> ModelSpec:
     return spec
 
 
-def equal_lines(count: int, *, about: str) -> list[Line]:
+def equal_lines(count: int, *, about: str, model: str = "yard-smoke") -> list[Line]:
     """Lines with OUTPUT_TOKENS each. No engine has seen the prompts before, where `about` is new."""
     return [
         {
@@ -24,7 +24,7 @@ def equal_lines(count: int, *, about: str) -> list[Line]:
             "method": "POST",
             "url": CHAT,
             "body": {
-                "model": "yard-smoke",
+                "model": model,
                 "messages": [{"role": "user", "content": f"{about} {number}: name the subject."}],
                 "max_tokens": OUTPUT_TOKENS,
                 "min_tokens": OUTPUT_TOKENS,

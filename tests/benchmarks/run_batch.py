@@ -3,7 +3,7 @@
 import json
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +26,11 @@ class PeerRun:
     total_seconds: float
 
 
-def run_batch(folder: Path, lines: Sequence[Line], model: ModelSpec) -> PeerRun:
-    """Run the lines with the flags and the environment that a yard gives to the model's engines."""
+def run_batch(
+    folder: Path, lines: Sequence[Line], model: ModelSpec, *, adapters: Mapping[str, Path] | None = None
+) -> PeerRun:
+    """Run the lines with the flags and the environment that a yard gives to the model's engines. It loads
+    `adapters`, folders by the names that lines use, at its start."""
     spec = _engine(folder, model)
     source, output = folder / "theirs.jsonl", folder / "theirs.out.jsonl"
     source.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -36,6 +39,10 @@ def run_batch(folder: Path, lines: Sequence[Line], model: ModelSpec) -> PeerRun:
     argv += ["--served-model-name", spec.model, "--max-model-len", str(spec.context_length)]
     argv += ["--max-num-seqs", str(spec.max_num_seqs), "--enable-prefix-caching"]
     argv += [*([] if spec.cuda else ["--enforce-eager"]), *spec.flags]
+    if adapters and model.lora:
+        argv += ["--enable-lora", "--max-lora-rank", str(model.lora.rank_max)]
+        argv += ["--max-loras", str(len(adapters)), "--lora-modules"]
+        argv += [f"{name}={path}" for name, path in adapters.items()]
     began = time.monotonic()
     seen: dict[str, float] = {}
     said: list[str] = []
