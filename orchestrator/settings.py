@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     cpu_slots: int = 200  # flow runs of the cpu pool at once: batches being driven, housekeeping
     engine_host: str = "127.0.0.1"
 
+    # Trainers. Set these where the machine that reads datasets is not like the one that trains.
+    training_device: Literal["cuda", "cpu"] | None = None  # default: what this machine has
+    training_memory_gib: float | None = None  # of one GPU, or of the machine; default: what it says
+
     # A yard that somebody else runs, for the command line.
     base_url: str | None = None
     api_key: SecretStr | None = None
@@ -95,6 +99,10 @@ class Settings(BaseSettings):
     def has_cuda(self) -> bool:
         """Whether this machine has an NVIDIA GPU that its driver shows."""
         return Path("/dev/nvidia0").exists()
+
+    def trains_on_cuda(self) -> bool:
+        """Whether trainers have a GPU: as set, or as this machine has one."""
+        return self.has_cuda() if self.training_device is None else self.training_device == "cuda"
 
     def gpu_slots(self) -> int:
         """How many engines or trainers run at once: as set, or the GPUs there are, or one on a CPU."""
