@@ -1,6 +1,5 @@
 """The adapters of one engine as rows: written by the flow that watches the engine, read by batch drivers."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -98,13 +97,13 @@ def digests_in_use(tx: Session) -> set[str]:
 def _wanted(tx: Session, base: str) -> dict[str, int]:
     """The adapters that live drivers have lines for, with the priority of the most urgent."""
     fresh = clock.now() - timedelta(seconds=DEMAND_FRESH_SECONDS)
-    found: Iterable[tuple[str, int]] = tx.exec(
+    found = tx.exec(
         select(BatchDemand.model, func.min(BatchDemand.priority))
         .join(Adapter, col(Adapter.id) == col(BatchDemand.model))
         .where(BatchDemand.base == base, col(BatchDemand.lines) > 0, col(BatchDemand.heartbeat_at) >= fresh)
         .group_by(col(BatchDemand.model))
     )
-    return dict(found)
+    return dict(found.all())
 
 
 def _published(tx: Session, base: str, limit: int) -> list[str]:
