@@ -109,9 +109,18 @@ def served(
 @pytest.fixture
 def yard(served: tuple[str, Database]) -> ServedYard:
     """A developer's key to the served API."""
-    url, database = served
+    return _yard_for("developer", *served)
+
+
+@pytest.fixture
+def enterprise_yard(served: tuple[str, Database]) -> ServedYard:
+    """The same for an enterprise, which may fine-tune."""
+    return _yard_for("enterprise", *served)
+
+
+def _yard_for(tier: str, url: str, database: Database) -> ServedYard:
     with database.transaction() as tx:
-        organization = organizations.create(tx, name="SDK", tier="developer")
+        organization = organizations.create(tx, name="SDK", tier=tier)
         project = organizations.project_of(tx, organization.id, None)
         _, key = organizations.create_key(tx, project_id=project.id, name="sdk")
     return ServedYard(url, key, database)
