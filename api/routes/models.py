@@ -34,7 +34,7 @@ def list_models(tx: Read, yard: YardDep, caller: Caller) -> ModelList:
     found = [
         ModelObject.fine_tuned(bases[adapter.base_model], adapter, organization_id=caller.organization_id)
         for adapter in adapters.list_visible(tx, organization_id=caller.organization_id)
-        if adapter.base_model in bases
+        if adapter.base_model in bases and bases[adapter.base_model].fine_tunable
     ]
     return ModelList(data=[*bases.values(), *found])
 
