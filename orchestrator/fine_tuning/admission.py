@@ -17,7 +17,9 @@ from orchestrator.entitlements.tiers import Tier, Tiers
 from orchestrator.errors import Invalid, NotFound
 from orchestrator.files import service as files
 from orchestrator.files.model import File, Purpose
+from orchestrator.fine_tuning.hyperparameters import check
 from orchestrator.fine_tuning.model import FineTuningJob, Method
+from orchestrator.fine_tuning.requested import check as check_requested
 from orchestrator.fine_tuning.states import FINAL
 from orchestrator.models.registry import LoraSpec, ModelSpec, Registry
 
@@ -28,7 +30,7 @@ FINE_TUNED = "ft:"  # how the names of our own adapters begin
 @dataclass(frozen=True)
 class NewFineTuning:
     """What a customer asks for, in the wire's own shapes: `method` is `{"type": "supervised", "supervised":
-    {"hyperparameters": {…}, "lora": {…}}}`, and `hyperparameters` their older place beside it."""
+    {"hyperparameters": {…}, "lora": {…}, "tokenyard": {…}}}`, and `hyperparameters` their older place beside it."""
 
     model: str
     training_file: str
@@ -47,8 +49,8 @@ class NewFineTuning:
 
 @dataclass(frozen=True)
 class Admitted:
-    """What the request means. `requested` is what stands below the method's name: `hyperparameters`,
-    `lora`, each with the keys that were given and no others."""
+    """What the request means. `requested` is what stands below the method's name, as in `requested.py`: the
+    keys that were given and no others."""
 
     spec: ModelSpec
     lora: LoraSpec
@@ -66,6 +68,7 @@ def admit(
     checks.require(checks.fine_tuning_allowed(tiers, tier))
     spec, lora = _base_model(new.model, tier, tiers, registry)
     method, requested = method_of(new)
+    check_requested(requested, method, spec, has_validation_file=new.validation_file is not None)
     _check_the_rest(new)
     training = _dataset(tx, organization_id, new.training_file, param="training_file")
     validation = None

@@ -12,6 +12,7 @@ from orchestrator.fine_tuning.states import FineTuningStatus
 from orchestrator.jobs.model import Job, JobKind, JobStatus
 
 TRAININGS_MAX = 10_000  # looked at for one place
+HISTORY_JOBS = 20  # latest trainings looked at for a pace
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,19 @@ def remaining_seconds(job: FineTuningJob) -> float | None:
         return left / job.steps_per_second
     estimated: float | None = (job.estimate or {}).get("duration_seconds")
     return None if estimated is None else estimated * left / max(1, job.total_steps)
+
+
+def tokens_per_second(tx: Session, base_model: str) -> float | None:
+    """The pace of the latest trainings of this base, the best of them, since a small one is mostly start.
+    None where there was none."""
+    latest = tx.exec(
+        select(FineTuningJob)
+        .where(FineTuningJob.base_model == base_model, FineTuningJob.status == FineTuningStatus.SUCCEEDED)
+        .order_by(col(FineTuningJob.succeeded_at).desc())
+        .limit(HISTORY_JOBS)
+    )
+    paces = [job.steps_per_second * job.trained_tokens / job.step for job in latest if job.steps_per_second]
+    return max(paces, default=None)
 
 
 def _trainings(tx: Session, statuses: Sequence[JobStatus], limit: int) -> list[Training]:

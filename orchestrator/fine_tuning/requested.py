@@ -11,8 +11,15 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from orchestrator.adapters import servable
 from orchestrator.errors import Invalid
@@ -39,14 +46,39 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+def _or_auto(expected: str) -> WrapValidator:
+    """One error for a parameter, rather than one for each kind of value that it may have."""
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            words = {"expected": f"{expected}, or 'auto'"}
+            raise PydanticCustomError("number_or_auto", "{expected}", words) from None
+
+    return WrapValidator(check)
+
+
+def _whole(most: int) -> WrapValidator:
+    return _or_auto(f"a whole number from 1 to {most}")
+
+
+def _above_zero(most: float) -> WrapValidator:
+    return _or_auto(f"a number above 0, at most {most:g}")
+
+
 class Hyperparameters(_Part):
-    n_epochs: Annotated[int, Field(ge=1, le=EPOCHS_MAX)] | Auto = AUTO
-    batch_size: Annotated[int, Field(ge=1, le=BATCH_SIZE_MAX)] | Auto = AUTO
-    learning_rate_multiplier: Annotated[float, Field(gt=0, le=MULTIPLIER_MAX)] | Auto = AUTO
+    n_epochs: Annotated[Annotated[int, Field(ge=1, le=EPOCHS_MAX)] | Auto, _whole(EPOCHS_MAX)] = AUTO
+    batch_size: Annotated[Annotated[int, Field(ge=1, le=BATCH_SIZE_MAX)] | Auto, _whole(BATCH_SIZE_MAX)] = (
+        AUTO
+    )
+    learning_rate_multiplier: Annotated[
+        Annotated[float, Field(gt=0, le=MULTIPLIER_MAX)] | Auto, _above_zero(MULTIPLIER_MAX)
+    ] = AUTO
 
 
 class DpoHyperparameters(Hyperparameters):
-    beta: Annotated[float, Field(gt=0, le=BETA_MAX)] | Auto = AUTO
+    beta: Annotated[Annotated[float, Field(gt=0, le=BETA_MAX)] | Auto, _above_zero(BETA_MAX)] = AUTO
 
 
 class Lora(_Part):
@@ -98,8 +130,8 @@ def check(
     most = asked.tokenyard.example_tokens_max
     if most is not None and most > example_tokens_limit(spec):
         raise Invalid(
-            f"Invalid value: {most}. Expected at most {example_tokens_limit(spec)}: what '{spec.id}' learns of "
-            "one example.",
+            f"Invalid value: {most}. Expected at most {example_tokens_limit(spec)}: what '{spec.id}' learns "
+            "of one example.",
             param=f"{where}.tokenyard.example_tokens_max",
         )
     if asked.tokenyard.early_stopping_patience is not None and not has_validation_file:
@@ -122,13 +154,8 @@ def example_tokens_limit(spec: ModelSpec) -> int:
 
 
 def _invalid(problem: ErrorDetails, method: Method) -> Invalid:
-    # A union's own words stand after the parameter's name, as `int` and `literal['auto']`.
-    part, *rest = problem["loc"]
-    name = ".".join(map(str, [part, *rest[:1]]))
-    param = f"method.{method}.{name}"
+    param = ".".join(map(str, ("method", method, *problem["loc"])))
     if problem["type"] == "extra_forbidden":
         return Invalid(f"Unknown parameter: '{param}'.", code="unknown_parameter", param=param)
-    auto = "" if part != "hyperparameters" else " or 'auto'"
-    said = problem["msg"][0].lower() + problem["msg"][1:]
-    found = repr(problem["input"])[:80]
-    return Invalid(f"Invalid value: {found}: {said}{auto}.", param=param)
+    expected = problem["msg"].removeprefix("Input should be ")
+    return Invalid(f"Invalid value: {problem['input']!r:.80}. Expected {expected}.", param=param)

@@ -7,6 +7,8 @@ from orchestrator.database.session import Database
 from orchestrator.fine_tuning import places, progress
 from orchestrator.fine_tuning.model import FineTuningJob
 from orchestrator.fine_tuning.places import Occupancy, starts_in
+from orchestrator.fine_tuning.states import FineTuningStatus
+from tests.factories import make_fine_tuning
 from tests.orchestrator.fine_tuning.jobs_at import an_enterprise, begin_again, look, metrics, queued, running
 
 ONE_GPU_10, TWO_GPUS_10, ONE_GPU_30 = Occupancy(1, 10.0), Occupancy(2, 10.0), Occupancy(1, 30.0)
@@ -72,3 +74,14 @@ def test_what_is_left_is_known_by_pace_else_by_estimate_else_not_at_all() -> Non
     assert left(total_steps=10, step=5, steps_per_second=None, estimate=estimate) == 50.0
     assert left(total_steps=10, step=5, steps_per_second=None, estimate=None) is None
     assert left(total_steps=None, step=0, steps_per_second=None, estimate=None) is None
+
+
+def test_the_pace_of_a_base_is_the_best_of_its_latest_trainings(database: Database) -> None:
+    done = {"status": FineTuningStatus.SUCCEEDED, "step": 10, "trained_tokens": 1_000}
+    with database.transaction() as tx:
+        assert places.tokens_per_second(tx, "yard-smoke") is None
+        for steps_per_second in (None, 2.0, 3.0):
+            make_fine_tuning(tx, steps_per_second=steps_per_second, succeeded_at=clock.now(), **done)
+        make_fine_tuning(tx, steps_per_second=9.0, **done | {"status": FineTuningStatus.FAILED})
+        make_fine_tuning(tx, steps_per_second=9.0, base_model="other", **done)
+        assert places.tokens_per_second(tx, "yard-smoke") == 300.0
