@@ -1,5 +1,6 @@
 """A tokenizer whose tokens are words, so that a test can count by eye."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -16,12 +17,18 @@ CHAT_TEMPLATE = (
 )
 
 
-def write_tokenizer(folder: Path) -> Path:
-    """Write it to `folder`. It begins a text that no template wrote with one special token."""
-    backend = Tokenizer(WordLevel({"?": 0, "<s>": 1}, unk_token="?"))
+def write_tokenizer(
+    folder: Path, *, words: Sequence[str] = (), end: str | None = None, chat_template: str = CHAT_TEMPLATE
+) -> Path:
+    """Write it to `folder`. It begins a text that no template wrote with one special token. It knows `words`,
+    from number 2 on, and all others as number 0; `end` is the one that ends a turn."""
+    vocabulary = {word: number for number, word in enumerate(["?", "<s>", *words])}
+    backend = Tokenizer(WordLevel(vocabulary, unk_token="?"))
     backend.pre_tokenizer = WhitespaceSplit()
     backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="?", bos_token="<s>")
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="?", bos_token="<s>", eos_token=end
+    )
+    tokenizer.chat_template = chat_template
     tokenizer.save_pretrained(folder)
     return folder

@@ -168,7 +168,7 @@ def _refusal(
         )
     )
     would = _would_fit(shape, resolved, machine, longest, usable)
-    advice = f"It would fit with {' or '.join(would)}." if would else "No setting of it would fit."
+    advice = f"It would fit with {' or '.join(would)}." if would else "No single change would make it fit."
     return (
         f"This training needs at least {_gib(least.total())} of memory ({parts}), even with gradient "
         f"checkpointing; {_gib(usable)} of the {_gib(machine.memory_bytes)} there can be used. {advice}"
