@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator.models.tokens import tokenizer_folder
+
 HEADER_BYTES_MAX = 16 << 20
 FILES_MAX = 1_000
 DIMENSIONS_MAX = 8
@@ -56,15 +58,22 @@ def read_header(path: Path) -> dict[str, TensorFacts]:
 
 
 def linear_shapes(source: str) -> Mapping[str, tuple[int, int] | None] | None:
-    """The linear layers of the model in the folder `source`, as (outputs, inputs) by module name, without
-    embeddings and the head; None for one whose weights are packed. None where its weights are not on this
-    machine."""
-    folder = Path(source)
-    files = sorted(folder.glob("*.safetensors"))[:FILES_MAX] if folder.is_absolute() else []
-    if not files:
+    """The linear layers of the model in `source`, a folder or a Hugging Face id that an engine has downloaded
+    to this machine before: (outputs, inputs) by module name, without embeddings and the head; None for one
+    whose weights are packed. None where its weights are not here, or not whole."""
+    folder = source if Path(source).is_absolute() else tokenizer_folder(source)
+    files = _weight_files(Path(folder)) if folder else []
+    if not files or not all(file.is_file() for file in files):
         return None
-    newest = max(file.stat().st_mtime_ns for file in files)
-    return _linear_shapes(tuple(files), newest)
+    return _linear_shapes(tuple(files), max(file.stat().st_mtime_ns for file in files))
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """Those that make the model, by its index where it has one: some publish a second form beside it."""
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    if index.is_file():
+        return [folder / name for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))]
+    return [single] if single.is_file() else sorted(folder.glob("*.safetensors"))[:FILES_MAX]
 
 
 @lru_cache(maxsize=32)

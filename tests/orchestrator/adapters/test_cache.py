@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from orchestrator import clock
 from orchestrator.adapters.cache import prune, touch
 
 
@@ -28,7 +29,14 @@ def test_who_was_asked_for_longest_ago_goes_first(tmp_path: Path) -> None:
 
 
 def test_what_is_in_use_or_on_its_way_stays_whatever_the_bound(tmp_path: Path) -> None:
-    for name in ("a", "b", ".unfinished-c"):
+    for name in ("a", "b"):
         cached(tmp_path, name, asked=1)
+    cached(tmp_path, ".unfinished-c", asked=clock.unix(clock.now()))
     assert prune(tmp_path, in_use={"a"}, bytes_max=0) == ["b"]
     assert {folder.name for folder in tmp_path.iterdir()} == {"a", ".unfinished-c"}
+
+
+def test_what_a_killed_fetch_left_goes_after_a_day(tmp_path: Path) -> None:
+    cached(tmp_path, ".unfinished-c", asked=clock.unix(clock.now()) - 25 * 3600)
+    assert prune(tmp_path, in_use=()) == []
+    assert list(tmp_path.iterdir()) == []

@@ -30,6 +30,18 @@ def test_packed_weights_are_known_by_name_only(tmp_path: Path):
     assert linear_shapes(str(tmp_path)) == {"l.q_proj": None, "l.k_proj": None}
 
 
+def test_a_model_in_several_files_is_known_once_all_are_there(tmp_path: Path):
+    index = {
+        "weight_map": {"l.q_proj.weight": "model-1.safetensors", "l.k_proj.weight": "model-2.safetensors"}
+    }
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "consolidated.safetensors").write_bytes(safetensors({"l.wq.weight": (8, 8)}))
+    (tmp_path / "model-1.safetensors").write_bytes(safetensors({"l.q_proj.weight": (8, 8)}))
+    assert linear_shapes(str(tmp_path)) is None
+    (tmp_path / "model-2.safetensors").write_bytes(safetensors({"l.k_proj.weight": (4, 8)}))
+    assert linear_shapes(str(tmp_path)) == {"l.q_proj": (8, 8), "l.k_proj": (4, 8)}
+
+
 def test_a_model_that_is_not_here_has_no_shapes(tmp_path: Path):
     assert linear_shapes(str(tmp_path)) is None
     assert linear_shapes("org/never-downloaded") is None
