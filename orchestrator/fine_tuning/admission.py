@@ -17,7 +17,6 @@ from orchestrator.entitlements.tiers import Tier, Tiers
 from orchestrator.errors import Invalid, NotFound
 from orchestrator.files import service as files
 from orchestrator.files.model import File, Purpose
-from orchestrator.fine_tuning.hyperparameters import check
 from orchestrator.fine_tuning.model import FineTuningJob, Method
 from orchestrator.fine_tuning.requested import check as check_requested
 from orchestrator.fine_tuning.states import FINAL
@@ -30,7 +29,7 @@ FINE_TUNED = "ft:"  # how the names of our own adapters begin
 @dataclass(frozen=True)
 class NewFineTuning:
     """What a customer asks for, in the wire's own shapes: `method` is `{"type": "supervised", "supervised":
-    {"hyperparameters": {…}, "lora": {…}, "tokenyard": {…}}}`, and `hyperparameters` their older place beside it."""
+    {"hyperparameters": {…}, "lora": {…}, …}}`, and `hyperparameters` their older place beside it."""
 
     model: str
     training_file: str

@@ -25,7 +25,11 @@ from tests.orchestrator.fine_tuning.jobs_at import an_enterprise, create, datase
         ({"model": "ft:yard-smoke:acme::1"}, "model", "training goes on from base models only"),
         ({"method": {"type": "reinforcement"}}, "method.type", "Reinforcement is not supported here."),
         ({"method": {"type": "magic"}}, "method.type", "'supervised', 'dpo'"),
-        ({"hyperparameters": {"n_epochs": 51}}, "method.supervised.hyperparameters.n_epochs", "50 or 'auto'"),
+        (
+            {"hyperparameters": {"n_epochs": 51}},
+            "method.supervised.hyperparameters.n_epochs",
+            "1 to 50, or 'auto'",
+        ),
         (
             {"method": {"type": "dpo", "dpo": {"lora": {"r": 64}}}},
             "method.dpo.lora.r",
