@@ -174,8 +174,8 @@ def require_no_reader(tx: Session, file: File) -> None:
 
 
 def _held(tx: Session, job_id: str) -> FineTuningJob:
-    """The job with its queue's rows, all locked. The second of these is made under a lock on the first, so
-    none can appear behind our back."""
+    """The job, and its place in the queue if it has one, locked. The training's is made under a lock on the
+    files', so it cannot appear behind our back."""
     for kind in (JobKind.FINE_TUNE_FILES, JobKind.FINE_TUNE):
         jobs.lock(tx, resource_id=job_id, kind=kind)
     return tx.get_one(FineTuningJob, job_id, with_for_update=True, populate_existing=True)

@@ -156,11 +156,12 @@ def fail(tx: Session, *, job_id: str, token: str, reason: FailureReason) -> bool
 
 
 def lock(tx: Session, *, resource_id: str, kind: JobKind) -> Job | None:
-    """The job of that kind, held still until the transaction ends; None where there never was one. Who
-    changes a resource together with its job locks the job first: its holder does, too."""
+    """The job of that kind, if it has not ended, held still until the transaction ends. Who changes a
+    resource together with its job locks the job first: its holder does, too."""
     return tx.exec(
         select(Job)
         .where(col(Job.resource_id) == resource_id, col(Job.kind) == kind)
+        .where(col(Job.status).not_in((JobStatus.DONE, JobStatus.FAILED)))
         .with_for_update()
         .execution_options(populate_existing=True)
     ).first()
