@@ -55,6 +55,8 @@ class Deployment:
 
 DEPLOYMENTS = (
     Deployment("run-batch", "flows.batch.run_batch", "cpu"),
+    Deployment("validate-fine-tune", "flows.fine_tune_files.validate_fine_tune", "cpu"),
+    Deployment("fine-tune", "flows.fine_tune.fine_tune", "gpu"),
     Deployment("serve-engine", "flows.engine.serve_engine", "gpu"),
     Deployment("housekeeping", "flows.maintenance.housekeeping", "cpu", every=timedelta(minutes=10)),
 )
@@ -63,7 +65,7 @@ DEPLOYMENTS = (
 def pools(settings: Settings) -> tuple[Pool, ...]:
     """Both pools: light flows by the hundred, and one slot for each GPU."""
     return (
-        Pool("cpu", settings.cpu_slots, "Batches being driven, and housekeeping"),
+        Pool("cpu", settings.cpu_slots, "Batches being driven, datasets being read, and housekeeping"),
         Pool("gpu", settings.gpu_slots(), "Engines and trainers: one slot for each GPU"),
     )
 

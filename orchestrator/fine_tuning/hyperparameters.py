@@ -17,15 +17,11 @@ from orchestrator.datasets.statistics import DatasetFacts
 from orchestrator.fine_tuning.model import Method
 from orchestrator.fine_tuning.requested import (
     DpoHyperparameters,
-    check,
-    example_tokens_limit,
     example_tokens_max,
     read,
 )
 from orchestrator.models.registry import ModelSpec
 from orchestrator.models.shape import ModelShape
-
-__all__ = ["LoraChoice", "Resolved", "check", "example_tokens_max", "resolve"]
 
 BATCH_SHARE = 0.002
 BATCH_MIN, BATCH_MAX = 8, 32
@@ -94,7 +90,7 @@ def resolve(
     shape: ModelShape | None = None,
 ) -> Resolved:
     """Numbers for everything that `requested` leaves open. `shape` gives the learning rate where models.toml
-    does not. Raises Invalid as `check` does."""
+    does not. Raises Invalid as `requested.read` does."""
     asked = read(requested, method)
     numbers = asked.hyperparameters
     examples = max(1, facts.examples)
@@ -113,7 +109,7 @@ def resolve(
         warmup_steps=min(WARMUP_STEPS_MAX, round(WARMUP_SHARE * total_steps)),
         beta=_chosen(numbers.beta, BETA) if isinstance(numbers, DpoHyperparameters) else None,
         total_steps=total_steps,
-        example_tokens_max=asked.tokenyard.example_tokens_max or example_tokens_limit(spec),
+        example_tokens_max=example_tokens_max(requested, method, spec),
         quantization=asked.tokenyard.quantization,
         evaluate_every_steps=asked.tokenyard.evaluate_every_steps,
         early_stopping_patience=asked.tokenyard.early_stopping_patience,

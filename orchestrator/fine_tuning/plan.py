@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from orchestrator.datasets.preparation import PreparedDataset
+from orchestrator.datasets.preparation import DatasetSpec, PreparedDataset
 from orchestrator.entitlements.tiers import Tier
 from orchestrator.fine_tuning.estimate import estimate
 from orchestrator.fine_tuning.hyperparameters import resolve
 from orchestrator.fine_tuning.machine import Machine
 from orchestrator.fine_tuning.memory import TooLarge, preflight
 from orchestrator.fine_tuning.model import Method
+from orchestrator.fine_tuning.requested import example_tokens_max
 from orchestrator.metering.prices import training_price_micros
 from orchestrator.models.registry import ModelSpec
 from orchestrator.models.shape import read_shape
@@ -37,6 +39,34 @@ class Plan:
     total_steps: int
     estimate: dict[str, Any]
     refusal: Refusal | None
+
+
+def dataset_spec(
+    requested: Mapping[str, Any],
+    method: Method,
+    *,
+    spec: ModelSpec,
+    train: Path,
+    valid: Path | None,
+    folder: Path,
+) -> DatasetSpec | Refusal:
+    """How the datasets are to be read; refused where this machine lacks the base model's tokenizer."""
+    tokenizer = spec.tokens().tokenizer
+    if tokenizer is None:
+        return Refusal(
+            "invalid_base_model",
+            f"The tokenizer of {spec.id} is not on this machine, and without it no example can be read. The "
+            "operator of this yard can download the model, or name a folder as its source.",
+            "model",
+        )
+    return DatasetSpec(
+        train=train,
+        valid=valid,
+        folder=folder,
+        method=method.value,
+        tokenizer=tokenizer,
+        example_tokens_max=example_tokens_max(requested, method, spec),
+    )
 
 
 def plan(
