@@ -58,7 +58,7 @@ def _load(tx: Session, model: ServedModel, sums: ModelSums) -> ModelLoad:
 def _history(tx: Session, model: str) -> OutputHistory | None:
     latest = (
         select(Usage.lines, Usage.output_tokens)
-        .where(Usage.model == model)
+        .where(Usage.model == model, Usage.lines > 0)  # trainings have none
         .order_by(col(Usage.at).desc())
         .limit(HISTORY_ROWS)
         .subquery()
