@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 MAGIC = b"YARDTOK1"
+SUMMED_SEQUENCES = 256  # at once
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,21 @@ class TokenFile:
         starts = np.concatenate(([0], self._ends[:-1])) if count else np.zeros(0, np.int64)
         self._starts = starts.astype(np.int64)
         self.lengths: npt.NDArray[np.int64] = self._ends - self._starts
-        sums = np.concatenate(([0], np.cumsum(self._learn, dtype=np.int64)))
-        self.learnt: npt.NDArray[np.int64] = sums[self._ends] - sums[np.minimum(self._starts + 1, tokens)]
+        self.learnt = self._count_learnt()
 
     def __len__(self) -> int:
         return len(self._ends)
+
+    def _count_learnt(self) -> npt.NDArray[np.int64]:
+        """By a few sequences at a time: numpy widens each mark to 8 bytes before it adds them."""
+        learnt = np.zeros(len(self), np.int64)
+        for first in range(0, len(self), SUMMED_SEQUENCES):
+            those = slice(first, first + SUMMED_SEQUENCES)
+            begin, end = self._starts[first], self._ends[those][-1]
+            learnt[those] = np.add.reduceat(
+                self._learn[begin:end], self._starts[those] - begin, dtype=np.int64
+            )
+        return learnt - self._learn[self._starts]
 
     def __getitem__(self, number: int) -> TokenSequence:
         """The sequence of that number, from 0. Raises IndexError."""

@@ -27,6 +27,12 @@ def test_what_was_written_is_read(path: Path):
         tokens[3]
 
 
+def test_many_sequences_are_counted_like_few(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("orchestrator.datasets.token_file.SUMMED_SEQUENCES", 3)
+    tokens = write(path, *(([1] * (n + 1), [1] * (n + 1)) for n in range(8)))
+    assert tokens.learnt.tolist() == list(range(8))
+
+
 def test_nothing_else_is_left_beside_it(path: Path):
     write(path, ([1], [1]))
     assert list(path.parent.iterdir()) == [path]
