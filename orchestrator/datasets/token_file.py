@@ -110,7 +110,8 @@ class TokenFile:
             learnt[those] = np.add.reduceat(
                 self._learn[begin:end], self._starts[those] - begin, dtype=np.int64
             )
-        return learnt - self._learn[self._starts]
+        learnt -= self._learn[self._starts]
+        return learnt
 
     def __getitem__(self, number: int) -> TokenSequence:
         """The sequence of that number, from 0. Raises IndexError."""

@@ -169,15 +169,15 @@ def test_a_preference_is_two_sequences_and_one_example(prepare_files: Prepare):
 def test_memory_does_not_grow_with_the_file(prepare_files: Prepare, monkeypatch: pytest.MonkeyPatch):
     """A group of lines is small here, so that a file of 150 of them shows what grows. The bytes alone of
     the file are more than may be added."""
-    monkeypatch.setattr(preparation, "GROUP_LINES_MAX", 64)
+    monkeypatch.setattr(preparation, "GROUP_LINES_MAX", 16)
     monkeypatch.setattr("orchestrator.jsonl.lines.CHUNK_BYTES", 1 << 16)
-    line = chat(answer=" ".join(["w" * 250] * 4))
-    prepare_files([line] * 320, valid=[line] * 64)  # what is made once is made
-    whole = b"\n".join([line] * 9_600)
+    line = chat(answer=" ".join(["w" * 2_000] * 4))
+    prepare_files([line] * 160, valid=[line] * 16)  # what is made once is made
+    whole = b"\n".join([line] * 2_400)
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = memory("VmRSS")
     prepared = prepare_files(whole, valid=[line])
-    assert prepared.train.examples == 9_600
+    assert prepared.train.examples == 2_400
     assert memory("VmHWM") - before < len(whole) / 2
 
 
