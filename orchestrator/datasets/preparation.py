@@ -225,13 +225,13 @@ def _warnings(
                 f"{facts.truncated:,} of {facts.examples:,} examples of the {name} file are longer than "
                 f"{spec.example_tokens_max:,} tokens and are cut off at their end."
             )
-    if shared:
+    if shared and valid is not None:
         yield (
-            f"{shared:,} examples of the validation file are in the training file too, so the validation "
+            f"{shared:,} of {valid.examples:,} examples of the validation file are in the training file too, so the validation "
             "loss says less about what was never seen."
         )
     if tools_unwritten:
         yield (
-            f"{tools_unwritten:,} examples have tools, for which this model's chat template has no place: "
+            f"This model's chat template has no place for tools, which {tools_unwritten:,} of the examples have: "
             "they are learnt without them."
         )

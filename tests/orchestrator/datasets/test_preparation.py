@@ -132,7 +132,7 @@ def test_examples_in_both_files_are_counted_and_warned_of(prepare_files: Prepare
     )
     assert prepared.shared_examples == 1  # to this tokenizer all words are alike
     (warning,) = prepared.warnings
-    assert "1 examples of the validation file are in the training file too" in warning
+    assert "1 of 2 examples of the validation file are in the training file too" in warning
 
 
 def test_cut_examples_are_counted_and_warned_of(prepare_files: Prepare):
@@ -152,7 +152,7 @@ def test_a_template_without_tools_says_so(tmp_path: Path):
     folder = write_tokenizer(tmp_path / "tokenizer", chat_template=template)
     spec = DatasetSpec(tmp_path / "t.jsonl", None, tmp_path, "supervised", str(folder), 100, examples_min=1)
     (warning,) = prepare(spec).warnings
-    assert "1 examples have tools" in warning
+    assert "no place for tools, which 1 of the examples have" in warning
 
 
 def test_a_preference_is_two_sequences_and_one_example(prepare_files: Prepare):
