@@ -227,11 +227,11 @@ def _warnings(
             )
     if shared and valid is not None:
         yield (
-            f"{shared:,} of {valid.examples:,} examples of the validation file are in the training file too, so the validation "
-            "loss says less about what was never seen."
+            f"{shared:,} of {valid.examples:,} examples of the validation file are in the training file too, "
+            "so the validation loss says less about what was never seen."
         )
     if tools_unwritten:
         yield (
-            f"This model's chat template has no place for tools, which {tools_unwritten:,} of the examples have: "
-            "they are learnt without them."
+            f"This model's chat template has no place for tools, which {tools_unwritten:,} of the examples "
+            "have: they are learnt without them."
         )
