@@ -44,6 +44,8 @@ class Follower:
         self._recorded_at = 0.0
         self._peak_memory_bytes = 0
         self._seconds: deque[float] = deque(maxlen=RATE_STEPS)
+        self._bar: UUID | None = None
+        self._page: UUID | None = None
 
     async def take(self, report: Report) -> None:
         """Make of one report what it means. Raises LeaseLost."""
@@ -123,23 +125,34 @@ class Follower:
     async def show(self) -> None:
         """Keep the run's progress and loss curve in Prefect up to date until cancelled. Only what has
         changed: each update costs Prefect's server 25 ms."""
-        bar: UUID | None = None
-        page: UUID | None = None
         shown, drawn_at = "", float("-inf")
         while True:
             if self.curve and (words := self.words()) != shown:
                 shown = words
-                percent = 100 * self.curve[-1].step / max(1, self.total_steps)
-                bar = await show_progress(bar, percent, words, key=self.run.job.id)
+                await self._show_progress()
                 if time.monotonic() - drawn_at >= CURVE_SECONDS:
                     drawn_at = time.monotonic()
-                    page = await show_page(page, loss_curve(self.curve), key=f"{self.run.job.id}-loss")
+                    await self._draw()
             await asyncio.sleep(SHOW_SECONDS)
+
+    async def show_last(self) -> None:
+        """Leave both as the training has ended."""
+        if self.curve:
+            await self._show_progress()
+            await self._draw()
+
+    async def _show_progress(self) -> None:
+        percent = 100 * self.curve[-1].step / max(1, self.total_steps)
+        self._bar = await show_progress(self._bar, percent, self.words(), key=self.run.job.id)
+
+    async def _draw(self) -> None:
+        self._page = await show_page(self._page, loss_curve(self.curve), key=f"{self.run.job.id}-loss")
 
     def words(self) -> str:
         """How far it is, for a person: steps, loss, time left."""
         last, rate = self.curve[-1], self.steps_per_second()
-        left = f", {(self.total_steps - last.step) / rate:.0f} s left" if rate else ""
+        todo = self.total_steps - last.step
+        left = f", {todo / rate:.0f} s left" if rate and todo else ""
         return f"step {last.step} of {self.total_steps}, loss {last.train_loss:.4f}{left}"
 
 

@@ -74,6 +74,7 @@ async def _follow(run: FineTuneRun, trainer: Trainer, follower: Follower) -> Las
                     last = report
             await follower.record(not_before_seconds=RECORD_SECONDS)
         await follower.record()
+    await follower.show_last()
     return last
 
 
