@@ -19,6 +19,7 @@ from api.routes import (
     batches,
     files,
     fine_tuning,
+    fine_tuning_estimates,
     fine_tunings,
     health,
     models,
@@ -41,7 +42,7 @@ from orchestrator.storage.open import open_store
 PREFIXES = ("/v1", "/openai/v1")
 
 ROUTES = (
-    *(files, validations, uploads, batches, fine_tuning, fine_tunings),
+    *(files, validations, uploads, batches, fine_tuning, fine_tuning_estimates, fine_tunings),
     *(models, tiers, organizations, operators),
 )
 
@@ -60,10 +61,20 @@ batch = client.batches.retrieve(batch.id)          # until status is completed
 print(client.files.content(batch.output_file_id).text)
 ```
 
+The same for LoRA fine-tuning, whose models the lines of a batch may name:
+
+```python
+file = client.files.create(file=open("train.jsonl", "rb"), purpose="fine-tune")
+job = client.fine_tuning.jobs.create(model="yard-smoke", training_file=file.id)
+job = client.fine_tuning.jobs.retrieve(job.id)     # until status is succeeded
+print(job.fine_tuned_model)
+```
+
 What goes beyond OpenAI's API: `progress`, `estimate` and `cost` on every batch, results while they
 come (`GET /v1/batches/{id}/output`), a check and a quote before any batch exists
 (`POST /v1/files/{id}/validate`), another run of only what failed
-(`POST /v1/batches/{id}/retry`), and every limit on one page (`GET /v1/tiers`). Errors have OpenAI's
+(`POST /v1/batches/{id}/retry`), what a fine-tuning job would take and whether its examples are in order
+(`POST /v1/fine_tuning/jobs/estimate`), and every limit on one page (`GET /v1/tiers`). Errors have OpenAI's
 envelope and always an `x-request-id`.
 """
 
@@ -111,8 +122,9 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
     async with AsyncExitStack() as stack:
         database = Database(settings.database_url.get_secret_value())
         stack.callback(database.close)
-        preparations = ChildPool()
+        preparations, datasets = ChildPool(), ChildPool()
         stack.callback(preparations.close)
+        stack.callback(datasets.close)
         yield Yard(
             settings=settings,
             database=database,
@@ -122,6 +134,8 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             scratch=scratch,
             preparations=preparations,
             preparation_slots=Slots("file validations"),
+            datasets=datasets,
+            dataset_slots=Slots("fine-tuning estimates"),
             part_slots=Slots("upload parts"),
             import_slots=Slots("adapter imports"),
             prefect=await stack.enter_async_context(_prefect_client(settings)),

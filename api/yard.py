@@ -16,10 +16,10 @@ from orchestrator.storage.store import ObjectStore
 
 @dataclass(frozen=True)
 class Yard:
-    """The yard as the API sees it. `preparations` reads a whole file in a child process;
-    `preparation_slots`, `part_slots` and `import_slots` bound how many of those, of upload parts and
-    of adapters being brought one organization has under way. `prefect` asks the Prefect server for its
-    health, nothing else."""
+    """The yard as the API sees it. `preparations` reads a whole batch file in a child process, `datasets`
+    those of a fine-tuning job in another. The slots bound how many of those, of upload parts and of
+    adapters being brought one organization has under way. `prefect` asks the Prefect server for its health,
+    nothing else."""
 
     settings: Settings
     database: Database
@@ -29,6 +29,8 @@ class Yard:
     scratch: Path
     preparations: ChildPool
     preparation_slots: Slots
+    datasets: ChildPool
+    dataset_slots: Slots
     part_slots: Slots
     import_slots: Slots
     prefect: httpx.AsyncClient

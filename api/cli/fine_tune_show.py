@@ -52,8 +52,45 @@ def place(queue: Document) -> str:
 
 
 def show_estimate(found: Document) -> None:
-    """Print what a training would be."""
-    render.show_json(found)
+    """Print what a training would be: its problems, its numbers, its price."""
+    quote, error = found["estimate"] or {}, found["error"]
+    render.facts(
+        (
+            ("error", error and error["message"]),
+            ("bad examples", found["bad_examples"] or None),
+            ("all problems", found["report_file"]),
+            ("examples", quote.get("examples")),
+            ("cut off", quote.get("truncated_examples") or None),
+            ("validation", quote.get("validation_examples") or None),
+            *(_prediction(found) if quote else ()),
+        )
+    )
+    for warning in quote.get("warnings", ()):
+        render.out.print(warning, markup=False, soft_wrap=True)
+    if found["problems"]:
+        render.table(
+            ("FILE", "LINE", "CODE", "PARAM", "PROBLEM"),
+            ((p["file"], p["line"], p["code"], p["param"], p["message"]) for p in found["problems"]),
+        )
+
+
+def _prediction(found: Document) -> tuple[tuple[str, object], ...]:
+    quote, numbers, lora = found["estimate"], found["training"], found["lora"]
+    seconds, needed = quote["duration_seconds"], quote["memory_needed_bytes"]
+    there = render.size(quote["memory_available_bytes"])
+    return (
+        (
+            "steps",
+            f"{quote['total_steps']:,} in {quote['n_epochs']} epochs of {numbers['batch_size']} a step",
+        ),
+        ("learning rate", numbers["learning_rate"]),
+        ("adapter", f"rank {lora['r']}, alpha {lora['alpha']}"),
+        ("tokens", f"{quote['trained_tokens']:,}, {quote['tokens_per_epoch']:,} an epoch"),
+        ("cost", render.dollars(quote["cost_micros"])),
+        ("takes", seconds and render.duration(seconds)),
+        ("because", quote["duration_basis"]),
+        ("memory", f"{render.size(needed)} of {there}" if needed else f"not known, of {there}"),
+    )
 
 
 def _took(job: Document) -> str | None:

@@ -9,7 +9,7 @@ from api.auth import Caller
 from api.deps import Read, Transaction, YardDep
 from api.pagination import CheckpointsPage, EventsPage, FineTuningPage
 from api.schemas.fine_tuning import CheckpointObject, EventObject, FineTuningJobObject
-from api.schemas.new_fine_tuning import CreateFineTuningJob
+from api.schemas.new_fine_tuning import NewFineTuningJob
 from api.schemas.wire import ListOf
 from api.yard import Yard
 from orchestrator import metadata
@@ -52,7 +52,7 @@ Metadata = Annotated[dict[str, str] | None, Depends(metadata_filter)]
 
 @router.post("/fine_tuning/jobs")
 def create_fine_tuning_job(
-    body: CreateFineTuningJob,
+    body: NewFineTuningJob,
     tx: Transaction,
     yard: YardDep,
     caller: Caller,

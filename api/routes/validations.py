@@ -12,25 +12,20 @@ from fastapi import APIRouter
 
 from api.auth import Caller
 from api.deps import YardDep
+from api.reports import store_report
 from api.routes.files import load_file
 from api.schemas.validations import FileValidation
 from api.yard import Yard
-from orchestrator import ids
 from orchestrator.adapters.catalog import ServedModel
 from orchestrator.batches.estimate import estimate
 from orchestrator.batches.named_models import named_in
 from orchestrator.batches.preparation import Preparation, prepare
 from orchestrator.batches.preparation_spec import preparation_spec
 from orchestrator.errors import Invalid, Unavailable
-from orchestrator.files import service as files
-from orchestrator.files.intake import removed_on_failure
 from orchestrator.files.model import File, Purpose
 from orchestrator.organizations.principal import Principal
-from orchestrator.storage import keys
 
 PARALLEL_MAX = 1  # of one organization; all share one child process
-REPORT_SECONDS = files.EXPIRES_AFTER_SECONDS_MIN
-CHUNK_BYTES = 1 << 20
 
 router = APIRouter(tags=["Files"])
 
@@ -48,7 +43,11 @@ async def validate_file(file_id: str, yard: YardDep, caller: Caller) -> FileVali
             )
         named = await asyncio.to_thread(_named, yard, file)
         async with _prepared(yard, caller, file, named) as prepared:
-            report = await _store_report(yard, caller, file, prepared)
+            report = None
+            if prepared.first_problems:
+                report = await store_report(
+                    yard, caller, prepared.report, about=file.id, purpose=Purpose.BATCH_OUTPUT
+                )
             quote = await asyncio.to_thread(_quote, yard, caller, prepared, named)
             return FileValidation.of(file.id, prepared, report_file_id=report, quote=quote)
 
@@ -79,39 +78,6 @@ async def _prepared(
             except BrokenProcessPool:
                 raise Unavailable("The process that validates files died; try again.") from None
         yield prepared
-
-
-async def _store_report(yard: Yard, caller: Principal, file: File, prepared: Preparation) -> str | None:
-    """The id of a file with every problem, which is kept for an hour; None where there are none."""
-    if not prepared.first_problems:
-        return None
-    report_id = ids.new("file-")
-    key = keys.file_content(caller.organization_id, report_id)
-    async with removed_on_failure(yard.store, key):
-        stored = await yard.store.put_stream(key, _chunks(prepared.report))
-
-        def save() -> None:
-            with yard.database.transaction() as tx:
-                files.add(
-                    tx,
-                    caller,
-                    file_id=report_id,
-                    filename=f"{file.id}_report.jsonl",
-                    purpose=Purpose.BATCH_OUTPUT,
-                    stored=stored,
-                    summary=None,
-                    expires_after_seconds=REPORT_SECONDS,
-                    retention_days=yard.tiers[caller.tier].retention_days,
-                )
-
-        await asyncio.to_thread(save)
-    return report_id
-
-
-async def _chunks(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as report:
-        while chunk := await asyncio.to_thread(report.read, CHUNK_BYTES):
-            yield chunk
 
 
 def _quote(

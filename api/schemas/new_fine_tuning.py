@@ -1,90 +1,36 @@
-"""The body of a request for a fine-tuning job: types here, bounds where they are explained.
+"""The body of a request for a fine-tuning job, or for what one would be.
 
-What OpenAI has no name for stands under `lora`, beside `hyperparameters`; send it with the SDK's `extra_body`
-or simply in `method`, which passes on what it does not know.
+What stands below the method's name is described in `orchestrator/fine_tuning/requested.py`: OpenAI's
+`hyperparameters`, and beside them `lora` and `tokenyard`, which OpenAI does not have; its SDK passes them on.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from api.schemas.wire import RequestBody, Text
 from orchestrator.fine_tuning.admission import NewFineTuning
-
-
-def _auto_or(what: str) -> WrapValidator:
-    """One error for the parameter, rather than one for each kind of value that it may have."""
-
-    def check(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-        try:
-            return handler(value)
-        except ValidationError:
-            raise PydanticCustomError("auto_type", "'auto' or {what}", {"what": what}) from None
-
-    return WrapValidator(check)
-
-
-AutoInt = Annotated[Literal["auto"] | int, _auto_or("an integer")]
-AutoFloat = Annotated[Literal["auto"] | float, _auto_or("a number")]
-
-
-class Hyperparameters(RequestBody):
-    """`auto` is chosen by the dataset; the job shows the number that it became."""
-
-    n_epochs: AutoInt | None = None
-    batch_size: AutoInt | None = None
-    learning_rate_multiplier: AutoFloat | None = None
-
-
-class DpoHyperparameters(Hyperparameters):
-    """The same, and how strongly the model is held to what it was."""
-
-    beta: AutoFloat | None = None
-
-
-class Lora(RequestBody):
-    """The adapter, in PEFT's words. This yard's addition."""
-
-    r: int | None = None
-    alpha: int | None = None
-    dropout: float | None = None
-    target_modules: list[Text] | None = Field(default=None, max_length=64)
-    use_rslora: bool | None = None
-
-
-class Supervised(RequestBody):
-    """Learn the assistant's messages, or the completions."""
-
-    hyperparameters: Hyperparameters | None = None
-    lora: Lora | None = None
-
-
-class Dpo(RequestBody):
-    """Learn which of two answers is preferred."""
-
-    hyperparameters: DpoHyperparameters | None = None
-    lora: Lora | None = None
+from orchestrator.fine_tuning.requested import DpoRequested, Hyperparameters, Requested
 
 
 class MethodBody(RequestBody):
     """How to train. `reinforcement` is read only to be refused in words."""
 
-    type: Text = Field(examples=["supervised", "dpo"])
-    supervised: Supervised | None = None
-    dpo: Dpo | None = None
+    type: Text = Field(max_length=64, examples=["supervised", "dpo"])
+    supervised: Requested | None = None
+    dpo: DpoRequested | None = None
     reinforcement: dict[str, Any] | None = None
 
 
-class CreateFineTuningJob(RequestBody):
-    """The body of `POST /fine_tuning/jobs` and of its estimate."""
+class NewFineTuningJob(RequestBody):
+    """The body of `POST /fine_tuning/jobs` and of `POST /fine_tuning/jobs/estimate`."""
 
     model: Text = Field(max_length=256, examples=["yard-smoke"], description="The base model.")
     training_file: Text = Field(max_length=64, examples=["file-abc123"])
     validation_file: Text | None = Field(default=None, max_length=64)
     method: MethodBody | None = None
     hyperparameters: Hyperparameters | None = Field(
-        default=None, description="Their older place, for supervised jobs.", deprecated=True
+        default=None, description="Their older place.", deprecated=True
     )
     suffix: Text | None = Field(default=None, description="A part of the new model's name.")
     seed: int | None = None
@@ -93,5 +39,4 @@ class CreateFineTuningJob(RequestBody):
 
     def asked(self) -> NewFineTuning:
         """What is asked for, without what was left out."""
-        given = self.model_dump(exclude_none=True)
-        return NewFineTuning(**given)
+        return NewFineTuning(**self.model_dump(exclude_unset=True, exclude_none=True))

@@ -29,7 +29,7 @@ def ids(of: Customer) -> list[str]:
 
 def test_an_adapter_is_a_model_at_its_base_s_prices(trainer: Customer) -> None:
     model = brought(trainer)
-    assert ids(trainer) == ["yard-smoke", "org/large", model]
+    assert ids(trainer) == ["yard-smoke", "org/large", "tiny", model]
     base = trainer.get("/v1/models/yard-smoke").json()
     shown = trainer.get(f"/v1/models/{model}").json()
     assert (shown["object"], shown["parent"], shown["owned_by"]) == (

@@ -4,14 +4,15 @@ import tomllib
 
 from starlette.testclient import TestClient
 
-from tests.api.conftest import TIERS, Customer
+from tests.api.conftest import Customer
+from tests.api.yard_files import TIERS
 
 
 def test_a_tier_sees_its_models_and_no_others(customer: Customer, free_customer: Customer) -> None:
     def ids(of: Customer) -> list[str]:
         return [model["id"] for model in of.get("/v1/models").json()["data"]]
 
-    assert ids(customer) == ["yard-smoke", "org/large"]
+    assert ids(customer) == ["yard-smoke", "org/large", "tiny"]
     assert ids(free_customer) == ["yard-smoke"]
 
 

@@ -196,3 +196,67 @@ def test_cancel_pause_and_resume_ask_the_yard(yard: Yard, api: ScriptedApi, verb
     api.on(f"POST {JOB}/{verb}", fine_tuning("cancelling"))
     result = yard("fine-tune", verb, "ftjob-1")
     assert (result.exit_code, "cancelling" in result.stdout) == (Exit.OK, True)
+
+
+ESTIMATE: dict[str, Any] = {
+    "trainable": True,
+    "error": None,
+    "bad_examples": 0,
+    "problems": [],
+    "report_file": None,
+    "training": {"batch_size": 5, "learning_rate": 0.005},
+    "lora": {"r": 16, "alpha": 32},
+    "estimate": {
+        "examples": 20,
+        "validation_examples": 0,
+        "truncated_examples": 1,
+        "tokens_per_epoch": 400,
+        "n_epochs": 3,
+        "total_steps": 12,
+        "trained_tokens": 1_200,
+        "cost_micros": 600,
+        "duration_seconds": 70.0,
+        "duration_basis": "Earlier trainings.",
+        "memory_needed_bytes": 1_200_000_000,
+        "memory_available_bytes": 16_000_000_000,
+        "warnings": ["1 of 20 examples is cut off."],
+    },
+}
+
+
+def test_an_estimate_shows_steps_price_time_and_memory_and_leaves_nothing(
+    yard: Yard, api: ScriptedApi, examples: Path
+) -> None:
+    api.on("POST /v1/files", file())
+    api.on(f"POST {JOBS}/estimate", ESTIMATE)
+    api.on("DELETE /v1/files/file-in", {"id": "file-in", "deleted": True})
+    result = yard("fine-tune", "estimate", examples, *MODEL, "--epochs", "3")
+    assert result.exit_code == Exit.OK, result.stderr
+    for said in ("12 in 3 epochs of 5 a step", "$0.000600", "1 min 10 s", "1.2 GB of 16.0 GB", "cut off."):
+        assert said in result.stdout
+    assert api.asked[1].json()["method"]["supervised"] == {"hyperparameters": {"n_epochs": 3}}
+    assert api.requests()[-1] == "DELETE /v1/files/file-in"
+
+
+def test_an_estimate_of_bad_examples_lists_them_and_fails(yard: Yard, api: ScriptedApi) -> None:
+    problem = {
+        "file": "training_file",
+        "line": 3,
+        "code": "invalid_json_line",
+        "param": None,
+        "message": "No.",
+    }
+    refused = {
+        "trainable": False,
+        "error": {"code": "invalid_training_file", "message": "1 example cannot be learnt from."},
+        "bad_examples": 1,
+        "problems": [problem],
+        "report_file": "file-report",
+        "estimate": None,
+    }
+    api.on(f"POST {JOBS}/estimate", ESTIMATE | refused)
+    result = yard("fine-tune", "estimate", "file-in", *MODEL)
+    assert result.exit_code == Exit.FAILED
+    assert "training_file\t3\tinvalid_json_line\t-\tNo." in result.stdout
+    assert "file-report" in result.stdout
+    assert api.requests() == [f"POST {JOBS}/estimate"], "what was there before stays"
