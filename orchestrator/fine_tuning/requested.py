@@ -5,7 +5,8 @@
      "tokenyard": {"evaluate_every_steps": 50, "early_stopping_patience": 3, "example_tokens_max": 4096,
                    "quantization": "nf4"}}
 
-`hyperparameters` is OpenAI's, with its bounds; `lora` is in PEFT's words; `tokenyard` has the rest.
+`hyperparameters` is OpenAI's, with its bounds; `lora` is in PEFT's words; `tokenyard` has the rest. A base in
+4 bits is allowed on a yard without CUDA too: slower there, but it takes the memory that it promises.
 """
 
 from collections.abc import Mapping

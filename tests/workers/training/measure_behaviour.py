@@ -47,6 +47,7 @@ def main() -> None:
         ),
         "unstable": told(run(spec, "unstable", learning_rate=1e30, max_grad_norm=1e30)),
         "half": half(spec),
+        "quantized": told(run(spec, "quantized", quantization="nf4")),
         "other": told(run(spec, "other", seed=2, resume_from=folder / "learning" / "checkpoints" / "60"))[
             -1:
         ],

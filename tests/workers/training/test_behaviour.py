@@ -68,6 +68,13 @@ def test_in_bfloat16_a_training_goes_on_within_a_hundredth(trainings: Any) -> No
     assert stopped + resumed == pytest.approx(whole, abs=0.01)
 
 
+def test_over_a_base_in_four_bits_a_training_learns_too(trainings: Any) -> None:
+    steps = of(trainings["quantized"], "step")
+    assert 0 < abs(steps[0]["train_loss"] - of(trainings["learning"], "step")[0]["train_loss"]) < 0.5
+    assert min(step["train_mean_token_accuracy"] for step in steps[-EPOCH_STEPS:]) > 0.9
+    assert steps[-1]["train_loss"] < steps[0]["train_loss"] / 10
+
+
 def test_a_checkpoint_of_another_training_is_refused(trainings: Any) -> None:
     assert [each["type"] for each in trainings["other"]] == ["failed"]
 
