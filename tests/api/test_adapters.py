@@ -42,7 +42,7 @@ def test_an_adapter_is_a_model_at_its_base_s_prices(trainer: Customer) -> None:
     assert shown["adapter"]["target_modules"] == ["q_proj"]
     assert shown["adapter"]["card"]["lora"]["lora_alpha"] == 8
     assert abs(shown["created"] - clock.unix(clock.now())) < 100
-    assert trainer.get("/v1/models").json()["data"][2]["adapter"]["card"] is None
+    assert trainer.get("/v1/models").json()["data"][-1]["adapter"]["card"] is None
 
 
 def test_a_base_model_is_as_old_as_the_registry_s_file(customer: Customer) -> None:
