@@ -70,7 +70,7 @@ def begin(spec: TrainingSpec) -> Training:
     valid = TokenFile(spec.valid) if spec.valid is not None else None
     train = TokenFile(spec.train)
     return Training(
-        spec, OBJECTIVES[spec.method](), train, valid, model, learning, optimizer, position, identity
+        spec, OBJECTIVES[spec.method](spec), train, valid, model, learning, optimizer, position, identity
     )
 
 

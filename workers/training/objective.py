@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from peft import PeftModel
 from torch import Tensor
 
 from orchestrator.datasets.token_file import TokenFile
 from workers.training.cross_entropy import token_losses
 from workers.training.packing import IGNORED, Pack
+from workers.training.spec import TrainingSpec
+
+# Of the preferred answers' own likelihood in a DPO loss, as Llama 3 was trained (arXiv:2407.21783, 4.1.4).
+# Without it both answers of a pair become unlikely, the preferred one only less so: the model breaks.
+LIKELIHOOD_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,45 @@ class Supervised:
         return PackLoss(losses.sum(), right.sum())
 
 
-OBJECTIVES: dict[str, Callable[[], Objective]] = {"supervised": Supervised}  # by the spec's `method`
+class Preference:
+    """Direct preference optimization (Rafailov et al. 2023, equation 7), every pair of a step alike:
+
+    -log sigmoid(beta * (log-ratio of the preferred answer - log-ratio of the other)), where a log-ratio is
+    log-probability minus that of the reference, the base with the adapter switched off; and added to it
+    `LIKELIHOOD_SHARE` of the preferred answer's mean cross-entropy. `right` counts pairs that are ranked as
+    they should be; at the first step none is, since the adapter changes nothing yet.
+    """
+
+    sequences_per_example = 2
+
+    def __init__(self, beta: float) -> None:
+        self._beta = beta
+
+    def weight(self, tokens: TokenFile, examples: Sequence[Sequence[int]]) -> int:
+        return len(examples)
+
+    def loss(self, model: PeftModel, pack: Pack) -> PackLoss:
+        with torch.no_grad(), model.disable_adapter():
+            reference, _ = _sequence_losses(model, pack)
+        losses, learnt = _sequence_losses(model, pack)
+        log_ratios = reference - losses
+        margins = self._beta * (log_ratios[0::2] - log_ratios[1::2])
+        likelihood = losses[0::2] / learnt[0::2]
+        total = (LIKELIHOOD_SHARE * likelihood - F.logsigmoid(margins)).sum()
+        return PackLoss(total, (margins > 0).sum())
+
+
+OBJECTIVES: dict[str, Callable[[TrainingSpec], Objective]] = {  # by the spec's `method`
+    "supervised": lambda _: Supervised(),
+    "dpo": lambda spec: Preference(spec.beta),
+}
+
+
+def _sequence_losses(model: PeftModel, pack: Pack) -> tuple[Tensor, Tensor]:
+    """Of each sequence of a pack: the sum over its learnt tokens, and how many these are, at least 1."""
+    losses, _, sequences = learnt_tokens(model, pack)
+    sums = losses.new_zeros(len(pack.ends)).index_add(0, sequences, losses)
+    return sums, sequences.bincount(minlength=len(pack.ends)).clamp(min=1)
 
 
 def learnt_tokens(model: PeftModel, pack: Pack) -> tuple[Tensor, Tensor, Tensor]:

@@ -22,7 +22,8 @@ class Started(msgspec.Struct, tag="started", frozen=True):
 
 
 class Step(msgspec.Struct, tag="step", frozen=True):
-    """One optimizer step. `trained_tokens` counts real tokens since the training began."""
+    """One optimizer step. `trained_tokens` counts real tokens since the training began. With `dpo` the
+    accuracy, here and below, is the share of pairs that are ranked right."""
 
     step: int
     epoch: float

@@ -1,4 +1,4 @@
-"""A dataset for the smoke model as a token file: reviews, answered by JSON, which it has never written."""
+"""Datasets for the smoke model as token files: reviews, answered by JSON, which it has never written."""
 
 import json
 from pathlib import Path
@@ -19,6 +19,21 @@ def write_reviews(path: Path, model: Path, *, examples: int, seed: int, true: bo
             question, tone = sentiment(rng)
             if not true:
                 tone = rng.choice([other for other in TONES if other != tone])
-            prompt = tokenizer.encode(f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n").ids
-            answer = tokenizer.encode(json.dumps({"label": tone}) + "<|im_end|>").ids
-            writer.add(prompt + answer, [0] * len(prompt) + [1] * len(answer))
+            _add(writer, tokenizer, question, json.dumps({"label": tone}))
+
+
+def write_preferences(path: Path, model: Path, *, pairs: int, seed: int) -> None:
+    """Of each pair JSON is preferred to the plain word, with which the model answers of itself."""
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    rng = Random(seed)
+    with TokenFileWriter(path) as writer:
+        for _ in range(pairs):
+            question, tone = sentiment(rng)
+            _add(writer, tokenizer, question, json.dumps({"label": tone}))
+            _add(writer, tokenizer, question, tone)
+
+
+def _add(writer: TokenFileWriter, tokenizer: Tokenizer, question: str, answer: str) -> None:
+    prompt = tokenizer.encode(f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n").ids
+    learnt = tokenizer.encode(f"{answer}<|im_end|>").ids
+    writer.add(prompt + learnt, [0] * len(prompt) + [1] * len(learnt))
