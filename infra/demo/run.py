@@ -1,4 +1,4 @@
-"""A yard from nothing, one batch through it by the official client, and a look at every promise.
+"""A yard from nothing, a batch and a fine-tune by the official client, and a look at every promise.
 
     make demo                                 the embedded defaults: everything under .yard
     .venv/bin/python -m infra.demo.run --s3   the same, with the bytes in an S3 server
@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from infra import s3_server
-from infra.demo import checks, yard
+from infra.demo import checks, fine_tune, yard
 from infra.demo.lines import ENDPOINT, DemoLine, demo_lines
 from orchestrator.settings import S3Settings, Settings
 from orchestrator.storage.open import open_store
@@ -33,6 +33,7 @@ BATCH_SECONDS_MAX = 900.0
 POLL_SECONDS = 0.5
 PLAIN_LINE_SECONDS = 5.0
 SHOWN = 6
+TIER = "developer"
 SHOWN_KEYS = 8
 ENDED = ("completed", "failed", "expired", "cancelled")
 S3_STORE = "s3://yard/demo"
@@ -58,22 +59,25 @@ def main() -> None:
         ):
             ready = time.monotonic()
             run_batch(running, settings.absolute_home() / "demo.jsonl")
+            batch_done = time.monotonic()
+            fine_tune.run(running.api_url, running.keys, settings.absolute_home(), console)
             done = time.monotonic()
             if in_s3:
                 asyncio.run(_show_bucket(settings, store))
-    except (DemoFailed, yard.YardFailed) as failure:
+    except (DemoFailed, fine_tune.FineTuneFailed, yard.YardFailed) as failure:
         console.print("[bold red]The demo failed.[/] ", end="")
         console.print(str(failure), markup=False, soft_wrap=True)
         sys.exit(1)
     console.print(f"[bold green]Everything held.[/] Start {ready - began:.0f} s,", end=" ")
-    console.print(f"batch {done - ready:.0f} s, all {time.monotonic() - began:.0f} s.")
+    console.print(f"batch {batch_done - ready:.0f} s, fine-tune {done - batch_done:.0f} s,", end=" ")
+    console.print(f"all {time.monotonic() - began:.0f} s.")
 
 
 def run_batch(running: yard.RunningYard, path: Path) -> None:
     """Send the demo's lines, watch them, show and check what came of them. Raises DemoFailed."""
     lines = demo_lines(good=GOOD_LINES, bad=BAD_LINES)
     path.write_text("".join(line.to_json() + "\n" for line in lines))
-    with OpenAI(base_url=f"{running.api_url}/v1", api_key=running.key) as client:
+    with OpenAI(base_url=f"{running.api_url}/v1", api_key=running.keys[TIER]) as client:
         with path.open("rb") as file:
             uploaded = client.files.create(file=file, purpose="batch")
         console.print(f"uploaded {path.name}: {len(lines)} lines, {uploaded.bytes:,} bytes")
@@ -113,7 +117,7 @@ def _watch(client: OpenAI, running: yard.RunningYard, batch: Batch) -> tuple[Bat
 def _results_so_far(running: yard.RunningYard, batch: Batch) -> int:
     answer = httpx.get(
         f"{running.api_url}/v1/batches/{batch.id}/output",
-        headers={"Authorization": f"Bearer {running.key}"},
+        headers={"Authorization": f"Bearer {running.keys[TIER]}"},
         trust_env=False,
     )
     return answer.text.count("\n") if answer.status_code == 200 else 0

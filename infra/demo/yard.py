@@ -20,7 +20,6 @@ STOP_SECONDS = 60.0
 LOOK_SECONDS = 0.1
 LOG_BYTES_MAX = 1 << 20
 READY = "The yard is ready."
-TIER = "developer"
 
 
 class YardFailed(Exception):
@@ -29,10 +28,10 @@ class YardFailed(Exception):
 
 @dataclass(frozen=True)
 class RunningYard:
-    """Where it answers, and a customer's key to it."""
+    """Where it answers, and a key to it for each tier."""
 
     api_url: str
-    key: str
+    keys: Mapping[str, str]
 
 
 @contextmanager
@@ -63,8 +62,7 @@ def running(settings: Settings, *, store: Mapping[str, str], console: Console) -
     )
     try:
         _wait_ready(yard, console)
-        key = json.loads(settings.keys_file().read_text())[TIER]
-        yield RunningYard(f"http://127.0.0.1:{api_port}", key)
+        yield RunningYard(f"http://127.0.0.1:{api_port}", json.loads(settings.keys_file().read_text()))
     finally:
         console.print("stopping the yard")
         yard.terminate(STOP_SECONDS)
