@@ -66,7 +66,7 @@ class Preference:
     def __init__(self, beta: float) -> None:
         self._beta = beta
 
-    def weight(self, tokens: TokenFile, examples: Sequence[Sequence[int]]) -> int:
+    def weight(self, tokens: TokenFile, examples: Sequence[Sequence[int]]) -> int:  # noqa: ARG002
         return len(examples)
 
     def loss(self, model: PeftModel, pack: Pack) -> PackLoss:

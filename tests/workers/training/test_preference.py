@@ -1,4 +1,4 @@
-"""DPO: what it computes, and what the smoke model learns by it: reviews answered as JSON, no longer in words."""
+"""DPO: what it computes, and what the smoke model learns by it: reviews answered as JSON, not in words."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from tests.workers.training.programs import measure
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
