@@ -58,9 +58,9 @@ def measure(*, quick: bool = False) -> Table:
         rows,
         "A Qwen3-style model of 30 million random weights in bfloat16, LoRA of rank 16 on all linear\n"
         f"layers, {sum(lengths):,} tokens in examples of {min(lengths)} to {max(lengths)} (median "
-        f"{int(np.median(lengths))}), 43% of them to be learnt, packs of {MICRO_TOKENS}. Each run is a\n"
-        "process of its own; its steps are timed, imports and loading are not. Memory is the peak above what\n"
-        "the process held before its first step.",
+        f"{int(np.median(lengths))}), 43% of them to be learnt, packs of {MICRO_TOKENS}. Each run is\n"
+        "a process of its own; its steps are timed, imports and loading are not. Memory is the peak above\n"
+        "what the process held before its first step.",
     )
 
 

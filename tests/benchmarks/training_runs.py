@@ -4,8 +4,8 @@
     .venv-peers/bin/python -m tests.benchmarks.training_runs ours|trl|padded SPEC.json
 
 Prints one line of JSON: `{"seconds": …, "tokens": …, "base_bytes": …, "peak_bytes": …}`. `seconds` are
-those of the steps, without imports and loading; `tokens` are real ones; `base_bytes` is what the process held before
-them.
+those of the steps, without imports and loading; `tokens` are real ones; `base_bytes` is what the process
+held before them.
 """
 
 import json
