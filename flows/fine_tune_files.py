@@ -25,6 +25,7 @@ from orchestrator.datasets.preparation import PreparedDataset, prepare
 from orchestrator.fine_tuning import events, progress
 from orchestrator.fine_tuning.machine import machine
 from orchestrator.fine_tuning.model import EventLevel, FineTuningJob
+from orchestrator.fine_tuning.places import tokens_per_second
 from orchestrator.fine_tuning.plan import Plan, Refusal, dataset_spec, plan, refused_by_its_files
 from orchestrator.fine_tuning.results import ResultFile
 from orchestrator.storage import keys
@@ -54,7 +55,8 @@ async def validate(run: FineTuneRun) -> None:
             report = await _store_report(run, prepared)
             await run.write(partial(_reject, run, refusal, report, None))
             return
-        planned = await asyncio.to_thread(_plan, run, prepared)
+        pace = await run.read(lambda tx: tokens_per_second(tx, run.job.base_model))
+        planned = await asyncio.to_thread(_plan, run, prepared, pace)
         if planned.refusal is not None:
             await run.write(partial(_reject, run, planned.refusal, None, planned.estimate))
             return
@@ -77,7 +79,7 @@ async def _prepare(run: FineTuneRun, folder: Path) -> PreparedDataset | Refusal:
         return await run.here.datasets.run(prepare, spec)
 
 
-def _plan(run: FineTuneRun, prepared: PreparedDataset) -> Plan:
+def _plan(run: FineTuneRun, prepared: PreparedDataset, pace: float | None) -> Plan:
     """Asks the machine for its memory, which takes a moment."""
     settings = run.here.settings
     return plan(
@@ -87,6 +89,7 @@ def _plan(run: FineTuneRun, prepared: PreparedDataset) -> Plan:
         spec=run.spec,
         tier=run.tier,
         machine=machine(cuda=settings.trains_on_cuda(), memory_gib=settings.training_memory_gib),
+        tokens_per_second=pace,
     )
 
 

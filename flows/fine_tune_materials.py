@@ -59,7 +59,7 @@ async def materials(run: FineTuneRun, folder: Path) -> AsyncIterator[Materials]:
 def training_spec(run: FineTuneRun, given: Materials, *, folder: Path, micro_tokens: int) -> TrainingSpec:
     """All that the trainer must know: the job's numbers, which determine the result, and this machine's."""
     job, numbers = run.job, run.job.hyperparameters or {}
-    on_gpu = run.here.settings.has_cuda()
+    on_gpu = run.here.settings.trains_on_cuda()
     return TrainingSpec(
         base=run.spec.source or "",
         base_id=run.spec.id,

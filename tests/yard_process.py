@@ -44,6 +44,7 @@ PARTS = {
     "dispatcher": " -m flows.dispatcher$",
     "worker-cpu": " -m flows.worker --pool cpu ",
     "worker-gpu": " -m flows.worker --pool gpu ",
+    "trainer": r" -m workers\.training\.trainer ",
     "engine": r" -m vllm\.entrypoints\.openai\.api_server ",
     "engine-core": "^VLLM::EngineCore",
 }
