@@ -8,12 +8,11 @@ worker that drains, a lease that was lost.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Self, TypeVar
-
-from sqlalchemy.exc import OperationalError
+from collections.abc import Iterable
+from typing import Self
 
 from flows.composition import Yard
+from flows.leased_run import LeasedRun
 from flows.stop import StopSignal
 from orchestrator import clock
 from orchestrator.adapters.catalog import ServedModel
@@ -26,43 +25,40 @@ from orchestrator.entitlements.tiers import Tier
 from orchestrator.errors import LeaseLost
 from orchestrator.files.model import File
 from orchestrator.jobs import service as jobs
-from orchestrator.jobs.model import JobStatus
 from orchestrator.jobs.retry import FailureReason
 from orchestrator.metering.prices import Rate
 from orchestrator.storage.store import ObjectMissing
 from workers.inference.drive import Orders, Target
 
-HEARTBEAT_SECONDS = 2.0
-AWAY_SECONDS = 0.5  # between two tries while the database is away
 RATE_SECONDS = 30.0  # the stretch over which lines and tokens per second are measured
-
-
-T = TypeVar("T")
 
 
 class Drained(Exception):
     """The worker is going down on purpose: the batch goes on elsewhere, from what is adopted."""
 
 
-class BatchRun:
+class BatchRun(LeasedRun):
     """State shared by the steps of one flow run and its heartbeat. Not thread-safe: event loop only."""
 
     def __init__(
         self, here: Yard, lease: BatchLease, batch: Batch, input_key: str, stop_signal: StopSignal
     ) -> None:
-        self.here = here
+        super().__init__(
+            here,
+            stop_signal,
+            job_id=lease.job_id,
+            attempt=lease.attempt,
+            lease_seconds=progress.LEASE_SECONDS,
+        )
         self.lease = lease
         self.batch = batch
         self.input_key = input_key
         self.tier: Tier = here.tiers[batch.tier]
-        self.stop_signal = stop_signal
         self.named: dict[str, ServedModel] = {}  # the models of its lines, once those are known
         self.rates: dict[str, Rate] = {}
         self.orders = Orders()
         self.stop: Stop | None = None
         self.engine_words: str | None = None
-        self._leased_until = time.monotonic() + progress.LEASE_SECONDS
-        self._nudged = asyncio.Event()
         self._samples: deque[tuple[float, int, int]] = deque()
 
     @classmethod
@@ -105,45 +101,6 @@ class BatchRun:
         self.rates = {name: Rate(model.spec.prices(), discount) for name, model in self.named.items()}
         self.orders.adapters = {name for name, model in self.named.items() if model.adapter}
 
-    async def heart(self) -> None:
-        """Beat until cancelled. Raises LeaseLost; every other reason to end is in `stop` or `drained`."""
-        while True:
-            try:
-                await self._beat()
-            except OperationalError:
-                if time.monotonic() > self._leased_until:
-                    raise LeaseLost(self.lease.batch_id) from None
-            await self._sleep()
-
-    async def while_leased(self, action: Callable[[], T]) -> T:
-        """Do what the database may hear twice, in a thread; again while it is away and the lease lasts.
-
-        Raises LeaseLost.
-        """
-        while True:
-            try:
-                return await asyncio.to_thread(action)
-            except OperationalError:
-                if time.monotonic() > self._leased_until:
-                    raise LeaseLost(self.lease.batch_id) from None
-            await asyncio.sleep(AWAY_SECONDS)
-
-    def nudge(self) -> None:
-        """Beat now: something has changed that others should know, or that we wait to be told."""
-        self._nudged.set()
-
-    async def _sleep(self) -> None:
-        """Until the next beat is due, somebody nudges, or the worker gives a first reason to end."""
-        waits = [asyncio.create_task(self._nudged.wait())]
-        if not self.stop_signal.event.is_set():
-            waits.append(asyncio.create_task(self.stop_signal.event.wait()))
-        try:
-            await asyncio.wait(waits, timeout=HEARTBEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-        self._nudged.clear()
-
     async def _beat(self) -> None:
         match self.stop_signal.reason:
             case "fenced":
@@ -152,9 +109,7 @@ class BatchRun:
                 self.orders.stop_sending("drained")
             case "cancelled":
                 await asyncio.to_thread(self._cancelled_in_prefect)
-        asked = time.monotonic()
         situation = await asyncio.to_thread(self._exchange)
-        self._leased_until = asked + progress.LEASE_SECONDS
         if situation.stop:
             self.stop = situation.stop
             self.engine_words = situation.engine_words
@@ -205,11 +160,6 @@ class BatchRun:
             "tokens_per_second": round((tokens1 - tokens0) / seconds, 3),
         }
 
-    @property
-    def drained(self) -> bool:
-        """Whether the worker is going down: stop at the next step, or sooner."""
-        return self.stop_signal.reason == "drained"
-
     async def fail(self, error: Exception) -> bool:
         """Say that this attempt broke, and why; True if another will be made."""
         reason = failure_reason(error)
@@ -219,16 +169,6 @@ class BatchRun:
                 return progress.failed(tx, self.lease, reason)
 
         return await asyncio.to_thread(write)
-
-    async def is_done(self) -> bool:
-        """Whether this attempt has finished its job: a heartbeat that meets its end finds no lease either."""
-
-        def read() -> bool:
-            with self.here.database.read() as tx:
-                job = jobs.get(tx, self.lease.job_id)
-                return job.status is JobStatus.DONE and job.attempt == self.lease.attempt
-
-        return await asyncio.to_thread(read)
 
     async def release(self) -> None:
         """Give the job back, at once and without counting the attempt."""

@@ -2,14 +2,12 @@
 every reason to stop. The files' flow and the training's share it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Self, TypeVar
 
-from sqlmodel import Session
-
 from flows.composition import Yard
-from flows.leased_run import HEARTBEAT_SECONDS, LeasedRun
+from flows.leased_run import LeasedRun
 from flows.stop import StopSignal
 from orchestrator.entitlements.tiers import Tier
 from orchestrator.errors import Conflict, LeaseLost
@@ -41,14 +39,17 @@ class FineTuneRun(LeasedRun):
         stop_signal: StopSignal,
     ) -> None:
         super().__init__(
-            here, job_id=lease.job_id, attempt=lease.attempt, lease_seconds=progress.LEASE_SECONDS
+            here,
+            stop_signal,
+            job_id=lease.job_id,
+            attempt=lease.attempt,
+            lease_seconds=progress.LEASE_SECONDS,
         )
         self.lease = lease
         self.job = job
         self.training_file, self.validation_file = files
         self.tier: Tier = here.tiers[job.tier]
         self.versions: Mapping[str, str] = {}
-        self.stop_signal = stop_signal
         self.stop: Stop | None = None
         self.stopping = asyncio.Event()
 
@@ -78,30 +79,6 @@ class FineTuneRun(LeasedRun):
             raise LookupError(f"{self.job.base_model} is not a model of this yard any more")
         return spec
 
-    @property
-    def drained(self) -> bool:
-        """Whether the worker is going down: the job goes on elsewhere."""
-        return self.stop_signal.reason == "drained"
-
-    async def read(self, question: Callable[[Session], T]) -> T:
-        """Ask the database, as long as it takes and the lease lasts. Raises LeaseLost."""
-
-        def ask() -> T:
-            with self.here.database.read() as tx:
-                return question(tx)
-
-        return await self.while_leased(ask)
-
-    async def write(self, change: Callable[[Session], T]) -> T:
-        """A change that may be made twice, for its answer may be lost: again while the database is away and
-        the lease lasts. Raises LeaseLost."""
-
-        def make() -> T:
-            with self.here.database.transaction() as tx:
-                return change(tx)
-
-        return await self.while_leased(make)
-
     async def refresh(self) -> FineTuningJob:
         """Read the job's row again."""
         self.job = await self.read(lambda tx: tx.get_one(FineTuningJob, self.lease.fine_tuning_id))
@@ -126,14 +103,6 @@ class FineTuneRun(LeasedRun):
                 service.request_cancel(tx, self.lease.fine_tuning_id, actor="prefect")
         with self.here.database.transaction() as tx:
             return progress.beat(tx, self.lease)
-
-    async def _rest(self) -> None:
-        """Until the next beat is due, or the worker gives a first reason to end."""
-        if self.stop_signal.event.is_set():
-            await asyncio.sleep(HEARTBEAT_SECONDS)
-            return
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.stop_signal.event.wait(), HEARTBEAT_SECONDS)
 
 
 class TrainerLost(Exception):

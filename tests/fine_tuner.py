@@ -80,7 +80,7 @@ def tuned(client: openai.OpenAI, yard: YardProcess, job: FineTuningJob) -> FineT
 
 def extra(job: FineTuningJob, name: str) -> Any:
     """What this yard adds to OpenAI's job; their client keeps it."""
-    return job.to_dict()["tokenyard"][name]  # type: ignore[index]
+    return job.to_dict()["tokenyard"][name]
 
 
 def events(client: openai.OpenAI, job: FineTuningJob) -> list[FineTuningJobEvent]:
@@ -90,7 +90,7 @@ def events(client: openai.OpenAI, job: FineTuningJob) -> list[FineTuningJobEvent
 
 def losses(client: openai.OpenAI, job: FineTuningJob) -> list[float]:
     """The training loss of every step, in order."""
-    return [event.data["train_loss"] for event in events(client, job) if event.type == "metrics"]  # type: ignore[index]
+    return [event.data["train_loss"] for event in events(client, job) if event.type == "metrics"]
 
 
 def ask(number: int, question: str, model: str) -> Line:

@@ -1,6 +1,8 @@
 """kill -9 in the middle of a training: of the trainer, of the worker that follows it, of the whole yard. It
 succeeds by itself, with the adapter of an undisturbed run, and is charged once."""
 
+from collections.abc import Iterator
+
 import openai
 import pytest
 from openai.types.fine_tuning import FineTuningJob
@@ -21,10 +23,10 @@ MIDDLE = 50  # steps when the kill comes: one epoch has been stored, a part of t
 
 
 @pytest.fixture(scope="module")
-def enterprise(yard: YardProcess) -> openai.OpenAI:
+def enterprise(yard: YardProcess) -> Iterator[openai.OpenAI]:
     """The official client of an enterprise."""
     with customer(yard, "enterprise") as client:
-        return client
+        yield client
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from flows import batch_run
+from flows import leased_run
 from flows.batch_run import BatchRun
 from flows.stop import StopSignal
 from orchestrator.batches import progress
@@ -18,7 +18,7 @@ from orchestrator.errors import LeaseLost
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> BatchRun:
-    monkeypatch.setattr(batch_run, "AWAY_SECONDS", 0.001)
+    monkeypatch.setattr(leased_run, "AWAY_SECONDS", 0.001)
     here: Any = SimpleNamespace(tiers=Tiers.load(None))
     batch: Any = SimpleNamespace(id="batch_1", tier="developer")
     return BatchRun(here, BatchLease("batch_1", "job_1", 1, "lease_1"), batch, "key", StopSignal())
