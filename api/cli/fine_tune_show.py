@@ -19,10 +19,7 @@ def show(job: Document) -> None:
             ("model", job["fine_tuned_model"]),
             ("step", steps(job)),
             ("numbers", ", ".join(f"{name} {value}" for name, value in job["hyperparameters"].items())),
-            (
-                "adapter",
-                ours["lora"] and ", ".join(f"{name} {value}" for name, value in ours["lora"].items()),
-            ),
+            ("adapter", ours["lora"] and _adapter(ours["lora"])),
             ("seed", str(job["seed"])),
             ("tokens", ours["progress"]["trained_tokens"]),
             ("cost", render.dollars(ours["cost"]["amount_micros"])),
@@ -84,13 +81,26 @@ def _prediction(found: Document) -> tuple[tuple[str, object], ...]:
             f"{quote['total_steps']:,} in {quote['n_epochs']} epochs of {numbers['batch_size']} a step",
         ),
         ("learning rate", numbers["learning_rate"]),
-        ("adapter", f"rank {lora['r']}, alpha {lora['alpha']}"),
+        ("adapter", _adapter(lora)),
         ("tokens", f"{quote['trained_tokens']:,}, {quote['tokens_per_epoch']:,} an epoch"),
         ("cost", render.dollars(quote["cost_micros"])),
         ("takes", seconds and render.duration(seconds)),
         ("because", quote["duration_basis"]),
         ("memory", f"{render.size(needed)} of {there}" if needed else f"not known, of {there}"),
     )
+
+
+def _adapter(lora: Document) -> str:
+    words = [
+        f"rank {lora['r']}",
+        f"alpha {lora['alpha']}",
+        ", ".join(lora["target_modules"]) or "every layer",
+    ]
+    if lora["dropout"]:
+        words.append(f"dropout {lora['dropout']:g}")
+    if lora["use_rslora"]:
+        words.append("rsLoRA")
+    return ", ".join(words)
 
 
 def _took(job: Document) -> str | None:

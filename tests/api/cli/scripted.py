@@ -145,6 +145,9 @@ def file(**changes: Any) -> dict[str, Any]:
     return shown | changes
 
 
+LORA = {"r": 16, "alpha": 32, "dropout": 0.1, "target_modules": [], "use_rslora": True}
+
+
 def fine_tuning(status: str, *, step: int = 0, **changes: Any) -> dict[str, Any]:
     """A fine-tuning job of four steps as the API shows it. `tokenyard` in `changes` adds to ours."""
     running = status == "running"
@@ -159,7 +162,7 @@ def fine_tuning(status: str, *, step: int = 0, **changes: Any) -> dict[str, Any]
             "waiting_for": None,
         },
         "queue": {"position": 2, "estimated_start": None} if status == "queued" else None,
-        "lora": None if status == "validating_files" else {"r": 16, "alpha": 32},
+        "lora": None if status == "validating_files" else LORA,
         "cost": {"amount_micros": 200, "currency": "USD", "charged": status == "succeeded"},
         "peak_memory_bytes": None,
         "report_file": None,

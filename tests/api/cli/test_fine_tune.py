@@ -6,7 +6,7 @@ import pytest
 
 from api.cli.exits import Exit
 from tests.api.cli.conftest import Yard
-from tests.api.cli.scripted import ScriptedApi, event, file, fine_tuning
+from tests.api.cli.scripted import LORA, ScriptedApi, event, file, fine_tuning
 
 JOBS = "/v1/fine_tuning/jobs"
 JOB = f"{JOBS}/ftjob-1"
@@ -124,6 +124,7 @@ def test_waiting_shows_messages_loss_and_eta_and_ends_with_the_curve_and_the_mod
     assert said[-7] == "       4 █"
     facts = dict(line.split(None, 1) for line in result.stdout.splitlines())
     assert facts["model"].strip() == "ft:yard-smoke:acme::abcdefgh"
+    assert facts["adapter"].strip() == "rank 16, alpha 32, every layer, dropout 0.1, rsLoRA"
     assert "$0.000200" in result.stdout
     assert "1 min 30 s" in result.stdout
     asked = [asked.query for asked in api.asked if asked.path.endswith("/events")]
@@ -205,7 +206,7 @@ ESTIMATE: dict[str, Any] = {
     "problems": [],
     "report_file": None,
     "training": {"batch_size": 5, "learning_rate": 0.005},
-    "lora": {"r": 16, "alpha": 32},
+    "lora": LORA,
     "estimate": {
         "examples": 20,
         "validation_examples": 0,
