@@ -3,6 +3,7 @@ PYTHON ?= python3
 export PYTHON
 IN := .venv/bin/python -m
 SLOW := engine or prefect or fault or ceph
+QUICK := not ($(SLOW)) and not server
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-gpu setup-peers fmt check unit test test-s3 bench demo up migration lock clean
@@ -30,7 +31,7 @@ check: setup ## what needs no running: format, lint, types, who imports whom
 	.venv/bin/lint-imports
 
 unit: setup ## the tests that take seconds
-	$(IN) pytest -n auto -m "not ($(SLOW))"
+	$(IN) pytest -n auto -m "$(QUICK)"
 
 test: setup setup-gpu ## every test, with real vLLM, Prefect, Postgres and kill -9
 	$(IN) pytest -n auto -m "not ($(SLOW))"

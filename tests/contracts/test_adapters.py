@@ -8,6 +8,8 @@ from orchestrator.organizations import service as organizations
 from tests.contracts.conftest import ServedYard
 from tests.tiny_adapters import adapter_zip
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def key(yard: ServedYard) -> str:

@@ -10,6 +10,8 @@ import pytest
 from tests.api.lines import jsonl
 from tests.contracts.conftest import ServedYard
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def client(yard: ServedYard) -> Iterator[groq.Groq]:

@@ -21,6 +21,8 @@ from orchestrator.storage.open import open_store
 from orchestrator.storage.s3 import S3Store
 from orchestrator.storage.store import ObjectMissing, ObjectStore, Stored, StoreUnavailable
 
+pytestmark = pytest.mark.server
+
 KEY = "org_a/files/file-1/content"
 MULTIPART_BYTES = 20_000_000  # three parts of 8 MiB
 ODD_KEYS = [

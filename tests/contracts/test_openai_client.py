@@ -16,6 +16,8 @@ from orchestrator.batches.states import BatchStatus
 from tests.api.lines import jsonl
 from tests.contracts.conftest import ServedYard
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def requests() -> list[Request]:

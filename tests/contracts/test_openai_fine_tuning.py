@@ -18,6 +18,8 @@ from tests.api.fine_tuning_rows import change, checkpoint, make_queued
 from tests.api.lines import dataset
 from tests.contracts.conftest import ServedYard
 
+pytestmark = pytest.mark.server
+
 CSV = b"step,train_loss\n1,0.5\n"
 
 

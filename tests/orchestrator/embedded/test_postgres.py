@@ -17,6 +17,8 @@ from orchestrator.embedded import postgres as module
 from orchestrator.embedded import unprivileged
 from orchestrator.embedded.postgres import EmbeddedPostgres, EmbeddedPostgresError
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:

@@ -15,6 +15,8 @@ from orchestrator.embedded import lock, supervisor
 from orchestrator.embedded.supervisor import Part, PartFailed, PartState, PartStatus, Supervisor
 from orchestrator.settings import inherited_environment
 
+pytestmark = pytest.mark.server
+
 DEADLINE_SECONDS = 20.0
 REPOSITORY = Path(__file__).parents[3]
 

@@ -16,6 +16,8 @@ from orchestrator.embedded.supervisor import Part, PartState, PartStatus
 from orchestrator.embedded.up import Addresses
 from orchestrator.settings import Settings, inherited_environment
 
+pytestmark = pytest.mark.server
+
 GIVEN = {
     "database_url": SecretStr("postgresql://somewhere/yard"),
     "prefect_database_url": SecretStr("postgresql://somewhere/prefect"),
