@@ -53,6 +53,7 @@ async def _life(run: FineTuneRun, visible: Mapping[str, str], tokens: int) -> La
                 Trainer.start,
                 training_spec(run, given, folder=folder, micro_tokens=tokens),
                 python=settings.gpu_interpreter(),
+                processes=run.job.gpus if settings.has_cuda() else 1,
                 environment=inherited_environment() | dict(visible),
                 log=settings.absolute_home() / "logs" / "trainers" / f"{run.job.id}.log",
             )

@@ -14,6 +14,7 @@ import msgspec
 from flows.fine_tune_run import TrainerLost
 from orchestrator.child_process import ChildProcess
 from orchestrator.settings import PROJECT
+from workers.training import launch
 from workers.training.reports import FILENAME, Failed, Finished, Report, Stopped
 from workers.training.spec import TrainingSpec, encode
 
@@ -35,11 +36,13 @@ class Trainer:
         self._read = 0
 
     @classmethod
-    def start(cls, spec: TrainingSpec, *, python: Path, environment: dict[str, str], log: Path) -> Self:
+    def start(
+        cls, spec: TrainingSpec, *, python: Path, processes: int, environment: dict[str, str], log: Path
+    ) -> Self:
         """Write the spec into its folder and start the trainer on it. Waits until it runs."""
         path = spec.folder / SPEC
         path.write_bytes(encode(spec))
-        argv = [str(python), "-m", "workers.training.trainer", str(path)]
+        argv = launch.argv(python, path, processes=processes)
         return cls(ChildProcess.spawn(argv, env=environment, log=log, cwd=PROJECT), spec.folder)
 
     def ask_to_stop(self, grace_seconds: float) -> None:

@@ -9,6 +9,7 @@ from peft import PeftModel
 from orchestrator.datasets.token_file import TokenFile
 from workers.training.objective import Objective
 from workers.training.packing import packs
+from workers.training.processes import Processes
 
 EXAMPLES_AT_ONCE = 256  # that are packed together
 
@@ -27,6 +28,7 @@ def evaluate(
     valid: TokenFile,
     *,
     micro_tokens: int,
+    processes: Processes,
     stopping: Callable[[], bool],
 ) -> Score | None:
     """Takes every example once, without dropout and gradients. None where it was stopped half-way."""
@@ -36,11 +38,14 @@ def evaluate(
     model.eval()
     with torch.no_grad():
         for first in range(0, len(examples), EXAMPLES_AT_ONCE):
-            for pack in packs(valid, examples[first : first + EXAMPLES_AT_ONCE], micro_tokens):
+            together = packs(valid, examples[first : first + EXAMPLES_AT_ONCE], micro_tokens)
+            for at in range(0, len(together), processes.count):
                 if stopping():
                     return None
-                loss = objective.loss(model, pack)
-                total += float(loss.total)
-                right += float(loss.right)
+                for pack in processes.share(together[at : at + processes.count]):
+                    loss = objective.loss(model, pack)
+                    total += float(loss.total)
+                    right += float(loss.right)
     weight = objective.weight(valid, examples)
+    total, right = processes.sums(total, right)
     return Score(total / weight, right / weight)

@@ -16,6 +16,7 @@ from workers.training.evaluation import evaluate
 from workers.training.objective import OBJECTIVES, Objective, PackLoss
 from workers.training.packing import Pack, epoch_order, packs, steps_per_epoch
 from workers.training.position import Position
+from workers.training.processes import Processes, join
 from workers.training.schedule import learning_rate
 from workers.training.spec import TrainingSpec
 
@@ -37,6 +38,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     position: Position
     identity: str
+    processes: Processes
 
     @property
     def examples(self) -> int:
@@ -57,7 +59,8 @@ def begin(spec: TrainingSpec) -> Training:
     Raises InvalidBaseModel, and ValueError where the checkpoint is of another training."""
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    processes = join()
+    device = torch.device("cuda", processes.rank) if torch.cuda.is_available() else torch.device("cpu")
     frozen = base.load(spec, device)
     torch.manual_seed(spec.seed)
     model = lora.attach(frozen, spec.lora, base_id=spec.base_id)
@@ -69,9 +72,8 @@ def begin(spec: TrainingSpec) -> Training:
         position = checkpoint.load(spec.resume_from, model, optimizer, identity=identity)
     valid = TokenFile(spec.valid) if spec.valid is not None else None
     train = TokenFile(spec.train)
-    return Training(
-        spec, OBJECTIVES[spec.method](spec), train, valid, model, learning, optimizer, position, identity
-    )
+    objective = OBJECTIVES[spec.method](spec)
+    return Training(spec, objective, train, valid, model, learning, optimizer, position, identity, processes)
 
 
 def run(training: Training, tell: Tell, stopping: Callable[[], bool]) -> None:
@@ -120,10 +122,14 @@ def step(training: Training) -> reports.Step:
         warmup_steps=spec.warmup_steps,
         total_steps=training.total_steps,
     )
-    losses = [backward(training, pack, weight) for pack in packs(training.train, examples, spec.micro_tokens)]
+    share = training.processes.share(packs(training.train, examples, spec.micro_tokens))
+    losses = [backward(training, pack, weight) for pack in share]
+    training.processes.sum_gradients(training.learning)
     norm = torch.nn.utils.clip_grad_norm_(training.learning, spec.max_grad_norm).item()
-    loss = sum(each.total.item() for each in losses) / weight
-    right = sum(each.right.item() for each in losses) / weight
+    total, right = training.processes.sums(
+        sum(each.total.item() for each in losses), sum(each.right.item() for each in losses)
+    )
+    loss = total / weight
     health.check(position, position.step + 1, loss, norm)
     for group in training.optimizer.param_groups:
         group["lr"] = rate
@@ -137,7 +143,7 @@ def step(training: Training) -> reports.Step:
         step=position.step,
         epoch=position.step / training.epoch_steps,
         train_loss=loss,
-        train_mean_token_accuracy=right,
+        train_mean_token_accuracy=right / weight,
         learning_rate=rate,
         grad_norm=norm,
         trained_tokens=position.trained_tokens,
@@ -177,7 +183,12 @@ def evaluate_if_due(training: Training, tell: Tell, stopping: Callable[[], bool]
     if not full and (every is None or position.step % every):
         return
     score = evaluate(
-        training.model, training.objective, training.valid, micro_tokens=spec.micro_tokens, stopping=stopping
+        training.model,
+        training.objective,
+        training.valid,
+        micro_tokens=spec.micro_tokens,
+        processes=training.processes,
+        stopping=stopping,
     )
     if score is None:
         return
@@ -200,7 +211,9 @@ def at_epoch_end(training: Training) -> bool:
 
 
 def save(training: Training, reason: Literal["epoch", "clock", "stopped", "finished"], tell: Tell) -> None:
-    """Writes a checkpoint and says where it is."""
+    """Writes a checkpoint and says where it is; the first process does, for all."""
+    if not training.processes.is_first:
+        return
     position = training.position
     path = checkpoint.save(
         training.spec.folder / "checkpoints",

@@ -1,4 +1,5 @@
-"""Trains one adapter: `python -m workers.training.trainer SPEC.json`.
+"""Trains one adapter: `python -m workers.training.trainer SPEC.json`, or in several processes as
+`launch.argv` starts them.
 
 Reports go to `reports.jsonl` in the spec's folder. SIGTERM lets it finish its step, keep what it has learnt
 and end well. The exit code is 1 where the last report is a failure.
@@ -68,7 +69,12 @@ def train(told: TrainingSpec, tell: Callable[[reports.Report], None], stopping: 
     gc.freeze()
     gc.enable()
     training = loop.begin(told)
-    loop.run(training, tell, stopping)
+    together = training.processes
+    loop.run(training, tell if together.is_first else _say_nothing, lambda: together.any(stopping()))
+
+
+def _say_nothing(_: reports.Report) -> None:
+    """The first process speaks for all."""
 
 
 def failure(error: Exception) -> reports.Failed:
