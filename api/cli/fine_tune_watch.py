@@ -9,8 +9,8 @@ from api.cli import render
 from api.cli.client import Client, Document
 from api.cli.exits import Exit
 from api.cli.fine_tune_show import place, steps
-from api.cli.loss_plot import loss_plot
 from api.cli.watch import PlainLines, until_ended
+from orchestrator.fine_tuning.loss_plot import loss_plot
 
 RESTING = ("succeeded", "failed", "cancelled", "paused")
 EVENTS_PAGE = 1_000

@@ -1,4 +1,4 @@
-from api.cli.loss_plot import loss_plot
+from orchestrator.fine_tuning.loss_plot import loss_plot
 
 
 def test_a_curve_falls_from_the_left_to_the_right() -> None:

@@ -1,4 +1,4 @@
-"""A curve as a few lines of blocks, for a terminal without anything to draw with."""
+"""A curve as a few lines of blocks, for a terminal or a page without anything to draw with."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,7 +9,9 @@ EIGHTHS = " ▁▂▃▄▅▆▇█"
 GUTTER = 8  # columns for the numbers at the left
 
 
-def loss_plot(losses: Sequence[float], *, width: int = WIDTH, height: int = HEIGHT) -> list[str]:
+def loss_plot(
+    losses: Sequence[float], *, first_step: int = 1, width: int = WIDTH, height: int = HEIGHT
+) -> list[str]:
     """The lines of a bar chart over the steps, the highest loss at its top and zero at its bottom.
 
     More losses than columns are averaged, so a column says how it went there, not how one step did.
@@ -24,8 +26,9 @@ def loss_plot(losses: Sequence[float], *, width: int = WIDTH, height: int = HEIG
         label = {height - 1: f"{top:.3g}", 0: "0"}.get(row, "")
         bars = "".join(EIGHTHS[min(8, max(0, bar - 8 * row))] for bar in eighths)
         lines.append(f"{label:>{GUTTER}} {bars}".rstrip())
-    last = str(len(losses))
-    steps = f"1{last:>{max(len(columns) - 1, len(last) + 1)}}" if len(losses) > 1 else "1"
+    first, last = str(first_step), str(first_step + len(losses) - 1)
+    room = max(len(columns) - len(first), len(last) + 1)
+    steps = f"{first}{last:>{room}}" if len(losses) > 1 else first
     return [*lines, f"{'step':>{GUTTER}} {steps}"]
 
 
