@@ -37,10 +37,12 @@ async def train(run: FineTuneRun) -> LastReport | None:
     """
     with visible_gpus(run.here.settings, run.job.gpus) as visible:
         last = await _life(run, visible, micro_tokens(run))
-        if isinstance(last, Failed) and last.code == "out_of_memory" and not run.stopping.is_set():
-            await run.write(partial(_say_smaller, run, micro_tokens(run) // 2))
-            last = await _life(run, visible, micro_tokens(run) // 2)
-        return last
+        if not isinstance(last, Failed) or last.code != "out_of_memory":
+            return last
+        if run.stopping.is_set():
+            return None
+        await run.write(partial(_say_smaller, run, micro_tokens(run) // 2))
+        return await _life(run, visible, micro_tokens(run) // 2)
 
 
 async def _life(run: FineTuneRun, visible: Mapping[str, str], tokens: int) -> LastReport | None:

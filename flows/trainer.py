@@ -20,7 +20,6 @@ from workers.training.spec import TrainingSpec, encode
 
 SPEC = "spec.json"
 POLL_SECONDS = 0.2
-EXIT_SECONDS_MAX = 30.0  # from its last report to its end
 LAST_WORDS_LINES = 5
 
 LastReport = Finished | Stopped | Failed
@@ -62,7 +61,6 @@ class Trainer:
             found = await asyncio.to_thread(self._new)
             yield found
             if found and isinstance(found[-1], LastReport):
-                await asyncio.to_thread(self._process.wait, EXIT_SECONDS_MAX)
                 return
             if code is not None:
                 if self._asked:
@@ -71,7 +69,7 @@ class Trainer:
             await asyncio.sleep(POLL_SECONDS)
 
     async def end(self) -> None:
-        """See that nothing is left of it."""
+        """See that nothing is left of it. After its last report all that it had to write is written."""
         await asyncio.to_thread(self._process.kill)
 
     def last_words(self) -> str:
