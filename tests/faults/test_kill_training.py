@@ -1,12 +1,15 @@
 """kill -9 in the middle of a training: of the trainer, of the worker that follows it, of the whole yard. It
 succeeds by itself, with the adapter of an undisturbed run, and is charged once."""
 
+import signal
 from collections.abc import Iterator
 
 import openai
 import pytest
 from openai.types.fine_tuning import FineTuningJob
+from sqlmodel import select
 
+from orchestrator.jobs.model import Job, JobKind
 from tests.customer import customer
 from tests.fine_tuner import charges, digest, extra, job_when, losses, tune, tuned, upload
 from tests.yard_process import YardProcess
@@ -50,6 +53,20 @@ def test_a_training_survives_kill_9_of(
     yard.kill_part(part)
     job = tuned(enterprise, yard, job)
     _assert_same(enterprise, yard, job, undisturbed)
+    yard.wait_ready()
+
+
+def test_a_worker_that_is_told_to_end_stores_where_its_training_is_and_gives_it_back(
+    enterprise: openai.OpenAI, yard: YardProcess, dataset: str, undisturbed: FineTuningJob
+) -> None:
+    job = tune(enterprise, dataset, epochs=EPOCHS)
+    job = job_when(enterprise, yard, job, "running", step=MIDDLE)
+    yard.kill_part("worker-gpu", signal.SIGTERM)
+    job = tuned(enterprise, yard, job)
+    _assert_same(enterprise, yard, job, undisturbed)
+    with yard.database.read() as tx:
+        queued = tx.exec(select(Job).where(Job.resource_id == job.id, Job.kind == JobKind.FINE_TUNE)).one()
+    assert (queued.attempt, queued.failures, queued.failure) == (2, 0, None)
     yard.wait_ready()
 
 

@@ -8,11 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect.client.schemas.objects import StateType
 from sqlalchemy.exc import OperationalError
 from sqlmodel import select
 
 from flows import fine_tune, fine_tune_follower
 from flows.beside import beside
+from flows.fine_tune_attempt import mirror
 from flows.fine_tune_run import FineTuneRun, TrainerLost
 from flows.stop import StopSignal
 from orchestrator.adapters.model import Adapter, Origin
@@ -20,6 +22,7 @@ from orchestrator.database.session import Database
 from orchestrator.errors import LeaseLost
 from orchestrator.fine_tuning import progress, service
 from orchestrator.fine_tuning.model import FineTuningCheckpoint, FineTuningJob
+from orchestrator.fine_tuning.states import FineTuningStatus
 from orchestrator.jobs import service as jobs
 from orchestrator.jobs.model import Job, JobStatus
 from orchestrator.metering.model import Usage
@@ -254,6 +257,27 @@ async def test_a_database_that_is_away_for_a_moment_costs_nothing(
     await attempts.walk(scripts.FINISHES)
     assert attempts.job().status == "succeeded"
     assert failures == []
+
+
+@pytest.mark.parametrize(
+    ("status", "shown", "name"),
+    [
+        (FineTuningStatus.SUCCEEDED, StateType.COMPLETED, "Completed"),
+        (FineTuningStatus.CANCELLED, StateType.CANCELLED, "Cancelled"),
+        (FineTuningStatus.PAUSED, StateType.CANCELLED, "Paused"),
+        (FineTuningStatus.FAILED, StateType.FAILED, "Failed"),
+        (FineTuningStatus.QUEUED, StateType.COMPLETED, "Completed"),
+    ],
+)
+def test_a_run_shows_what_became_of_its_job(status: FineTuningStatus, shown: StateType, name: str) -> None:
+    job: Any = SimpleNamespace(status=status, step=3, total_steps=9, fine_tuned_model="ft:x", error=None)
+    state = mirror(job, drained=False)
+    assert (state.type, state.name) == (shown, name)
+
+
+def test_a_run_that_was_drained_is_not_shown_as_done() -> None:
+    job: Any = SimpleNamespace(status=FineTuningStatus.QUEUED, step=3, total_steps=9)
+    assert mirror(job, drained=True).is_cancelled()
 
 
 def _checkpoints(attempts: Attempts) -> list[FineTuningCheckpoint]:
