@@ -110,7 +110,7 @@ def test_its_flow_run_is_completed_and_shows_the_curve(yard: YardProcess, job: F
     shown = yard.prefect("POST", "/artifacts/filter", artifacts={"flow_run_id": {"any_": [run_id]}})
     by_key = {artifact["key"].removeprefix(f"{job.id}-"): artifact["data"] for artifact in shown}
     assert by_key[job.id] == 100.0
-    assert f"step {extra(job, 'progress')['total_steps']}" in by_key["loss"]
+    assert f"| {extra(job, 'progress')['total_steps']} |" in by_key["loss"]
     assert job.fine_tuned_model in by_key["result"]
 
 
