@@ -22,6 +22,14 @@ Prefix = Literal[
     "usage_",
     "req_",
     "lease_",
+    "user-",
+    "invite-",
+    "audit_log-",
+    "price_",
+    "quote_",
+    "wh_",
+    "evt_",
+    "delivery_",
 ]
 
 _ALPHABET = string.ascii_lowercase + string.digits

@@ -41,7 +41,7 @@ def make_project(tx: Session, *, organization: Organization | None = None, **col
     return _add(tx, Project(**values | columns))
 
 
-def make_principal(tx: Session, *, tier: str = "developer", role: Role = Role.CUSTOMER) -> Principal:
+def make_principal(tx: Session, *, tier: str = "developer", role: Role = Role.OWNER) -> Principal:
     """A bearer of a key in a project of a new organization. The key itself has no row."""
     organization = make_organization(tx, tier=tier)
     project = make_project(tx, organization=organization)

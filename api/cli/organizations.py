@@ -80,7 +80,7 @@ def create_key(
     export YARD_API_KEY=$(yard key create org_… --name ci)
     ```
     """
-    body = {"name": name, "role": "operator" if operator else "customer"}
+    body = {"name": name, "role": "operator" if operator else "owner"}
     with connect("operator") as yard:
         made = yard.post(f"/organizations/{organization_id}/api_keys", body)
     render.show_json(made) if json else print(made["key"])

@@ -34,7 +34,7 @@ class CreateKey(RequestBody):
 
     name: Text = Field(min_length=1, max_length=128)
     project_id: Text | None = Field(default=None, max_length=64)
-    role: Literal["customer", "operator"] = "customer"
+    role: Literal["owner", "developer", "reader", "operator"] = "owner"
 
 
 class OrganizationObject(Identified):

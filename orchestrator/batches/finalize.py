@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 from sqlmodel import Session
 
-from orchestrator import clock, ids
 from orchestrator.batches import result_files
 from orchestrator.batches.model import Batch
 from orchestrator.batches.progress import STOP_MESSAGES, BatchLease, Stop
@@ -13,7 +12,8 @@ from orchestrator.batches.result_files import ResultFile
 from orchestrator.batches.sharing import end_demand
 from orchestrator.batches.states import BATCH, BatchStatus, BatchTrigger
 from orchestrator.jobs import service as jobs
-from orchestrator.metering.model import Usage
+from orchestrator.metering import ledger
+from orchestrator.metering.model import UsageKind
 from orchestrator.metering.prices import Rate, cost_micros
 from orchestrator.state_machine import transition
 
@@ -81,20 +81,16 @@ def _charge(tx: Session, batch: Batch, model: str, rate: Rate) -> int:
     if not used:
         return 0
     micros = cost_micros(used, rate.prices, rate.discount)
-    tx.add(
-        Usage(
-            id=ids.new("usage_"),
-            idempotency_key=f"{batch.id}:{hashlib.sha256(model.encode()).hexdigest()}",
-            organization_id=batch.organization_id,
-            project_id=batch.project_id,
-            resource_id=batch.id,
-            model=model,
-            lines=used.get("lines", 0),
-            input_tokens=used.get("input_tokens", 0),
-            cached_tokens=used.get("cached_tokens", 0),
-            output_tokens=used.get("output_tokens", 0),
-            cost_micros=micros,
-            at=clock.now(),
-        )
+    ledger.charge(
+        tx,
+        key=f"{batch.id}:{hashlib.sha256(model.encode()).hexdigest()}",
+        kind=UsageKind.BATCH,
+        organization_id=batch.organization_id,
+        project_id=batch.project_id,
+        resource_id=batch.id,
+        model=model,
+        used=used,
+        prices=rate.snapshot(),
+        cost_micros=micros,
     )
     return micros

@@ -20,7 +20,8 @@ class Batch(SQLModel, table=True):
     """Counts and tokens grow as segments are adopted; `request_total` is known once validated.
 
     `usage` is `{model: {"input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "lines"}}`
-    over completed lines. `cost_micros` is millionths of a US dollar.
+    over completed lines. `cost_micros` is millionths of a US dollar. `rates` are the prices that it was
+    quoted and will be charged, by model, as in a ledger row's `prices`; None until it is validated.
     """
 
     __tablename__ = "batch"
@@ -65,6 +66,7 @@ class Batch(SQLModel, table=True):
     request_failed: int = 0
     usage: dict[str, dict[str, int]] = document(default_factory=dict)
     cost_micros: int = big(default=0)
+    rates: dict[str, dict[str, float]] | None = document(default=None)
     estimate: dict[str, Any] | None = document(default=None)
     rate: dict[str, float] | None = document(default=None)  # lines_per_second, tokens_per_second
     waiting_for: str | None = None  # why nothing moves just now, in words; None while lines flow

@@ -243,7 +243,7 @@ def heartbeat(
     batch = tx.get_one(Batch, lease.batch_id)
     gone = {model: GONE for model, lines in remaining.items() if lines > 0 and model not in named}
     known = {model: lines for model, lines in remaining.items() if model in named}
-    sharing.demand(tx, batch.id, known, named, weight=weight, priority=priority)
+    sharing.demand(tx, batch, known, named, weight=weight, priority=priority)
     wanted = [named[model] for model, lines in known.items() if lines > 0]
     bases = {model.base for model in wanted}
     now = sharing.serving(tx, bases)

@@ -17,6 +17,7 @@ from sqlmodel import Session, col, select
 from orchestrator import clock, fairness
 from orchestrator.adapters.catalog import ServedModel
 from orchestrator.adapters.model import CHANNEL
+from orchestrator.batches.model import Batch
 from orchestrator.database.session import notify
 from orchestrator.engines import service as engines
 from orchestrator.engines.model import BatchDemand, Engine, EngineAdapter
@@ -59,7 +60,7 @@ class Serving:
 
 def demand(
     tx: Session,
-    batch_id: str,
+    batch: Batch,
     remaining: Mapping[str, int],
     named: Mapping[str, ServedModel],
     *,
@@ -72,8 +73,9 @@ def demand(
     moment = clock.now()
     rows = [
         {
-            "batch_id": batch_id,
+            "batch_id": batch.id,
             "model": model,
+            "organization_id": batch.organization_id,
             "base": named[model].base,
             "lines": lines,
             "weight": weight,

@@ -52,7 +52,7 @@ def make_keys(tx: Session, tiers: Tiers) -> dict[str, str]:
     Organizations that an earlier first start has made are used again.
     """
     names = [tier.name for tier in tiers]
-    keys = {name: _make_key(tx, f"demo-{name}", tier=name, role=Role.CUSTOMER) for name in names}
+    keys = {name: _make_key(tx, f"demo-{name}", tier=name, role=Role.OWNER) for name in names}
     keys[OPERATOR] = make_operator_key(tx, tiers)
     return keys
 

@@ -6,7 +6,7 @@ A restart is a new row, so `eng_…` names one process and its failures can be c
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Index, text
+from sqlalchemy import CheckConstraint, Index, text
 from sqlmodel import Field, SQLModel
 
 from orchestrator.database.columns import choice, moment
@@ -98,12 +98,41 @@ class BatchDemand(SQLModel, table=True):
 
     batch_id: str = Field(primary_key=True, foreign_key="batch.id", max_length=64)
     model: str = Field(primary_key=True, max_length=256)
+    organization_id: str = Field(foreign_key="organization.id", max_length=64)
     base: str = Field(index=True, max_length=256)
     lines: int
     weight: float
     priority: int
     since: datetime = moment(nullable=False)
     heartbeat_at: datetime = moment(nullable=False)
+
+
+class SandboxDemand(SQLModel, table=True):
+    """A synchronous request has lately asked for a model: keep or start an engine for it, and its adapter
+    there. Written by the API, stale after SANDBOX_FRESH_SECONDS."""
+
+    __tablename__ = "sandbox_demand"
+
+    organization_id: str = Field(primary_key=True, foreign_key="organization.id", max_length=64)
+    model: str = Field(primary_key=True, max_length=256)
+    base: str = Field(index=True, max_length=256)
+    priority: int
+    since: datetime = moment(nullable=False)
+    asked_at: datetime = moment(nullable=False)
+
+
+class Reservation(SQLModel, table=True):
+    """Capacity that is an organization's whenever it has work, and everybody's while it has none: so many
+    engines of the base model kept ready for it, or a share (0 to 1] of the places of all its engines."""
+
+    __tablename__ = "reservation"
+    __table_args__ = (CheckConstraint("engines > 0 OR share > 0", name="ck_reservation_is_something"),)
+
+    organization_id: str = Field(primary_key=True, foreign_key="organization.id", max_length=64)
+    model: str = Field(primary_key=True, max_length=256)
+    engines: int = 0
+    share: float = 0.0
+    created_at: datetime = moment(nullable=False)
 
 
 class EngineAdapter(SQLModel, table=True):

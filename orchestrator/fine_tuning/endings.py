@@ -3,12 +3,12 @@ stored and can be used; failed, without. All of them take a job whose row is hel
 
 from sqlmodel import Session
 
-from orchestrator import clock, ids
 from orchestrator.fine_tuning import events
 from orchestrator.fine_tuning.model import EventLevel, FineTuningJob
 from orchestrator.fine_tuning.states import FINAL, FINE_TUNING, FineTuningStatus, FineTuningTrigger
 from orchestrator.jobs.retry import FailureReason
-from orchestrator.metering.model import Usage
+from orchestrator.metering import ledger
+from orchestrator.metering.model import UsageKind
 from orchestrator.metering.prices import training_cost_micros
 from orchestrator.state_machine import transition
 
@@ -77,20 +77,15 @@ def charge(tx: Session, job: FineTuningJob) -> None:
     job.cost_micros = training_cost_micros(job.trained_tokens, job.price_micros)
     if job.trained_tokens == 0:
         return
-    tx.add(
-        Usage(
-            id=ids.new("usage_"),
-            idempotency_key=job.id,
-            organization_id=job.organization_id,
-            project_id=job.project_id,
-            resource_id=job.id,
-            model=job.base_model,
-            lines=0,
-            input_tokens=0,
-            cached_tokens=0,
-            output_tokens=0,
-            trained_tokens=job.trained_tokens,
-            cost_micros=job.cost_micros,
-            at=clock.now(),
-        )
+    ledger.charge(
+        tx,
+        key=job.id,
+        kind=UsageKind.FINE_TUNING,
+        organization_id=job.organization_id,
+        project_id=job.project_id,
+        resource_id=job.id,
+        model=job.base_model,
+        used={"trained_tokens": job.trained_tokens},
+        prices={"training": job.price_micros},
+        cost_micros=job.cost_micros,
     )

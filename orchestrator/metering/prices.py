@@ -1,7 +1,7 @@
 """What tokens cost, in integers: micro-dollars (millionths of a US dollar), no floats added up."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 MILLION = 1_000_000
 
@@ -21,6 +21,10 @@ class Rate:
 
     prices: Prices
     discount: float
+
+    def snapshot(self) -> dict[str, float]:
+        """As a ledger row and a batch keep it."""
+        return {**asdict(self.prices), "discount": self.discount}
 
 
 def cost_micros(usage: Mapping[str, int], prices: Prices, discount: float) -> int:

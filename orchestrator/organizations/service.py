@@ -95,7 +95,7 @@ def project_of(tx: Session, organization_id: str, project_id: str | None) -> Pro
     raise NotFound(f"Organization '{organization_id}' has no project with id '{project_id}'.")
 
 
-def create_key(tx: Session, *, project_id: str, name: str, role: Role = Role.CUSTOMER) -> tuple[ApiKey, str]:
+def create_key(tx: Session, *, project_id: str, name: str, role: Role = Role.OWNER) -> tuple[ApiKey, str]:
     """A new key's row, and the key itself, which can never be read again.
 
     Raises NotFound, Invalid for an unusable name, Conflict beyond KEYS_MAX.

@@ -177,7 +177,7 @@ def make_customer(
     *,
     name: str = "Acme",
     tier: str = "developer",
-    role: Role = Role.CUSTOMER,
+    role: Role = Role.OWNER,
 ) -> Customer:
     with database.transaction() as tx:
         organization = organizations.create(tx, name=name, tier=tier)

@@ -49,7 +49,7 @@ def test_a_key_is_shown_once_and_ends_at_once(operator: Customer, customer: Cust
     listed = operator.get(path)
     assert made["key"] not in listed.text
     shown = next(key for key in listed.json()["data"] if key["id"] == made["id"])
-    assert (shown["name"], shown["role"], shown["revoked_at"]) == ("ci", "customer", None)
+    assert (shown["name"], shown["role"], shown["revoked_at"]) == ("ci", "owner", None)
     assert made["key"].endswith(shown["hint"])
     holder = Customer(customer.http, made["key"], customer.organization_id, made["project_id"])
     assert holder.get("/v1/models").status_code == 200

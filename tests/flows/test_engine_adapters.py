@@ -93,11 +93,12 @@ class Scene:
         """A batch that has lines for each."""
         now = clock.now()
         with self.here.database.transaction() as tx:
-            batch_id = make_batch(tx).id
+            batch = make_batch(tx)
             for name in names:
                 tx.add(
                     BatchDemand(
-                        batch_id=batch_id,
+                        batch_id=batch.id,
+                        organization_id=batch.organization_id,
                         model=name,
                         base=BASE,
                         lines=5,
@@ -108,7 +109,7 @@ class Scene:
                     )
                 )
             notify(tx, CHANNEL)
-        return batch_id
+        return batch.id
 
     def end(self, batch_id: str) -> None:
         self.change(lambda tx: sharing.end_demand(tx, batch_id))

@@ -60,9 +60,11 @@ def here(database: Database, store: LocalStore, tmp_path: Path) -> Yard:
 def want(tx: Session, model: str = BASE, *, priority: int = 20, waits: float = 1) -> None:
     """A batch has lines for a model, since so many seconds."""
     since = clock.now() - timedelta(seconds=waits)
+    batch = make_batch(tx)
     tx.add(
         BatchDemand(
-            batch_id=make_batch(tx).id,
+            batch_id=batch.id,
+            organization_id=batch.organization_id,
             model=model,
             base=BASE,
             lines=5,

@@ -22,7 +22,7 @@ from orchestrator.database.session import Database
 from orchestrator.entitlements.tiers import Tiers
 from orchestrator.errors import NotEntitled, QuotaExceeded
 from orchestrator.files.model import File
-from orchestrator.metering.model import Usage
+from orchestrator.metering.model import Usage, UsageKind
 from orchestrator.models.registry import LoraSpec, ModelSpec, Registry
 from orchestrator.organizations.model import Project
 from tests.factories import make_adapter, make_batch, make_file, make_project
@@ -169,6 +169,7 @@ def charge(tx: Session, adapter: Adapter, model: str, *, output_tokens: int) -> 
         Usage(
             id=f"usage_{batch.id}",
             idempotency_key=batch.id,
+            kind=UsageKind.BATCH,
             organization_id=batch.organization_id,
             project_id=batch.project_id,
             resource_id=batch.id,

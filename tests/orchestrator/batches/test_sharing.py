@@ -9,6 +9,7 @@ from orchestrator import clock
 from orchestrator.adapters.catalog import ServedModel
 from orchestrator.adapters.model import CHANNEL
 from orchestrator.batches import sharing, waiting
+from orchestrator.batches.model import Batch
 from orchestrator.database.listen import listen
 from orchestrator.database.session import Database, notify
 from orchestrator.engines.model import BatchDemand, Engine, EngineAdapter, EngineStatus
@@ -62,7 +63,7 @@ def wanting(tx: Session, *lines: Lines, weight: float = 1.0) -> str:
 def want(tx: Session, batch_id: str, *lines: Lines, weight: float = 1.0) -> None:
     named = {model.id: model for model, _ in lines}
     remaining = {model.id: count for model, count in lines}
-    sharing.demand(tx, batch_id, remaining, named, weight=weight, priority=20)
+    sharing.demand(tx, tx.get_one(Batch, batch_id), remaining, named, weight=weight, priority=20)
 
 
 def slots(tx: Session, batch_id: str) -> dict[str, int]:

@@ -26,7 +26,7 @@ def test_there_is_a_key_for_each_tier_and_one_for_the_operator(keys_file: Path, 
     with database.transaction() as tx:
         found = {name: organizations.authenticate(tx, key) for name, key in keys.items()}
     assert found["free"].tier == "free"
-    assert found["developer"].role is Role.CUSTOMER
+    assert found["developer"].role is Role.OWNER
     assert found["operator"].role is Role.OPERATOR
 
 

@@ -14,7 +14,7 @@ from orchestrator.organizations import service as organizations
 from orchestrator.organizations.model import ApiKey, Role
 
 
-def make_key(database: Database, role: Role = Role.CUSTOMER) -> tuple[ApiKey, str, str]:
+def make_key(database: Database, role: Role = Role.OWNER) -> tuple[ApiKey, str, str]:
     """A key's row, the key, and its organization's id."""
     with database.transaction() as tx:
         organization = organizations.create(tx, name="Acme", tier="free")
