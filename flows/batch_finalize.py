@@ -95,5 +95,4 @@ def _finish(run: BatchRun, stop: Stop | None, output: ResultFile | None, error: 
             engine_words=run.engine_words,
             output=output,
             error=error,
-            rates=run.rates,
         )

@@ -83,7 +83,7 @@ def _writer(run: BatchRun, *, sequence: int) -> SegmentWriter:
 
     def adopt_row(segment: SegmentInfo) -> Batch:
         with run.here.database.transaction() as tx:
-            return progress.adopt(tx, lease, segment, rates=run.rates)
+            return progress.adopt(tx, lease, segment)
 
     async def adopt(segment: SegmentInfo) -> None:
         run.seen(await run.while_leased(partial(adopt_row, segment)))

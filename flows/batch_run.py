@@ -20,13 +20,13 @@ from orchestrator.batches import progress
 from orchestrator.batches.model import Batch
 from orchestrator.batches.named_models import admitted
 from orchestrator.batches.progress import BatchLease, Situation, Stop
+from orchestrator.batches.rates import keep_rates, rates_now
 from orchestrator.batches.segments import SegmentCorrupt
 from orchestrator.entitlements.tiers import Tier
 from orchestrator.errors import LeaseLost
 from orchestrator.files.model import File
 from orchestrator.jobs import service as jobs
 from orchestrator.jobs.retry import FailureReason
-from orchestrator.metering.prices import Rate
 from orchestrator.storage.store import ObjectMissing
 from workers.inference.drive import Orders, Target
 
@@ -55,7 +55,6 @@ class BatchRun(LeasedRun):
         self.input_key = input_key
         self.tier: Tier = here.tiers[batch.tier]
         self.named: dict[str, ServedModel] = {}  # the models of its lines, once those are known
-        self.rates: dict[str, Rate] = {}
         self.orders = Orders()
         self.stop: Stop | None = None
         self.engine_words: str | None = None
@@ -89,16 +88,20 @@ class BatchRun(LeasedRun):
         return self.batch
 
     async def learn_models(self, names: Iterable[str]) -> None:
-        """Look up the models that the batch's lines name, for its rates, its demand and its lines."""
+        """Look up the models that the batch's lines name, for its demand and its lines."""
+        registry, organization_id = self.here.registry, self.batch.organization_id
 
         def read() -> dict[str, ServedModel]:
-            with self.here.database.read() as tx:
-                organization_id = self.batch.organization_id
-                return admitted(tx, self.here.registry, names, organization_id=organization_id)
+            with self.here.database.transaction() as tx:
+                named = admitted(tx, registry, names, organization_id=organization_id)
+                batch = tx.get_one(Batch, self.batch.id)
+                if batch.rates is None:  # validated by a yard that did not keep them yet
+                    discount = self.tier.batch_discount
+                    rates = rates_now(tx, registry, named, organization_id=organization_id, discount=discount)
+                    keep_rates(batch, rates)
+                return named
 
         self.named = await self.while_leased(read)
-        discount = self.tier.batch_discount
-        self.rates = {name: Rate(model.spec.prices(), discount) for name, model in self.named.items()}
         self.orders.adapters = {name for name, model in self.named.items() if model.adapter}
 
     async def _beat(self) -> None:

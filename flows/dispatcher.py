@@ -31,6 +31,7 @@ from orchestrator.fine_tuning import progress as fine_tuning
 from orchestrator.jobs import service as jobs
 from orchestrator.jobs.model import Job, JobKind, JobStatus
 from orchestrator.jobs.retry import FailureReason
+from orchestrator.metering import price_lists
 
 log = structlog.get_logger()
 
@@ -69,12 +70,16 @@ async def _lead(here: Yard, prefect: PrefectClient, woken: asyncio.Event, stoppi
     """Tick while we are the leader; ask to become it while we are not."""
     token = ids.new("lease_")
     reconciled = float("-inf")
+    noted = False
     suspects: frozenset[str] = frozenset()
     while not stopping.is_set():
         woken.clear()
         pause = TICK_SECONDS
         try:
             if await asyncio.to_thread(_elected, here, token):
+                if not noted:
+                    await asyncio.to_thread(_note_prices, here)
+                    noted = True
                 if await tick(here, prefect):
                     woken.set()
                 if await asyncio.to_thread(_at_rest, here):
@@ -104,6 +109,12 @@ async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
 def _elected(here: Yard, token: str) -> bool:
     with here.database.transaction() as tx:
         return leases.acquire(tx, LEADER, token, LEADER_SECONDS)
+
+
+def _note_prices(here: Yard) -> None:
+    """Whoever leads says what is charged: its models.toml is the public price list."""
+    with here.database.transaction() as tx:
+        price_lists.note_public(tx, here.registry.prices())
 
 
 def _at_rest(here: Yard) -> bool:

@@ -87,7 +87,7 @@ def _plan(run: FineTuneRun, prepared: PreparedDataset, pace: float | None) -> Pl
         run.job.method,
         prepared,
         spec=run.spec,
-        tier=run.tier,
+        price_micros=run.job.price_micros,
         machine=machine(cuda=settings.trains_on_cuda(), memory_gib=settings.training_memory_gib),
         tokens_per_second=pace,
     )

@@ -14,6 +14,7 @@ from orchestrator.batches.named_models import named_in
 from orchestrator.batches.preparation import Preparation, prepare
 from orchestrator.batches.preparation_spec import preparation_spec
 from orchestrator.batches.problems import LineProblem
+from orchestrator.batches.rates import rates_now
 from orchestrator.batches.result_files import ResultFile
 from orchestrator.files.model import File
 from orchestrator.storage import keys
@@ -107,12 +108,20 @@ def _validated(
 ) -> None:
     models = sorted(prepared.models)
     with run.here.database.transaction() as tx:
+        rates = rates_now(
+            tx,
+            run.here.registry,
+            named,
+            organization_id=run.batch.organization_id,
+            discount=run.tier.batch_discount,
+        )
         progress.validated(
             tx,
             run.lease,
             total=prepared.wanted_lines + prepared.bad_lines,
             model=models[0] if len(models) == 1 else None,
             errors=errors,
-            estimate=estimate(tx, prepared.models, named=named, tier=run.tier),
+            estimate=estimate(tx, prepared.models, named=named, rates=rates, tier=run.tier),
+            rates=rates,
             report=report,
         )

@@ -22,6 +22,7 @@ from orchestrator.fine_tuning.admission import Admitted, NewFineTuning, admit
 from orchestrator.fine_tuning.machine import machine
 from orchestrator.fine_tuning.places import tokens_per_second
 from orchestrator.fine_tuning.plan import Plan, Refusal, dataset_spec, plan, refused_by_its_files
+from orchestrator.metering.price_lists import training_price_now
 from orchestrator.organizations.principal import Principal
 
 PARALLEL_MAX = 1  # of one organization; all share one child process
@@ -104,12 +105,19 @@ def _plan(yard: Yard, caller: Principal, admitted: Admitted, prepared: PreparedD
     settings = yard.settings
     with yard.database.read() as tx:
         pace = tokens_per_second(tx, admitted.spec.id)
+        price_micros = training_price_now(
+            tx,
+            yard.registry.prices(),
+            organization_id=caller.organization_id,
+            model=admitted.spec.id,
+            factor=yard.tiers[caller.tier].training_price_factor,
+        )
     return plan(
         admitted.requested,
         admitted.method,
         prepared,
         spec=admitted.spec,
-        tier=yard.tiers[caller.tier],
+        price_micros=price_micros,
         machine=machine(cuda=settings.trains_on_cuda(), memory_gib=settings.training_memory_gib),
         tokens_per_second=pace,
     )

@@ -17,6 +17,8 @@ from orchestrator.adapters import service as adapters
 from orchestrator.adapters.catalog import ServedModel
 from orchestrator.adapters.model import CONFIG, WEIGHTS, Adapter
 from orchestrator.errors import NotEntitled
+from orchestrator.metering import price_lists
+from orchestrator.metering.prices import Prices
 from orchestrator.organizations.principal import Principal
 from orchestrator.storage import keys
 
@@ -28,8 +30,11 @@ def list_models(tx: Read, yard: YardDep, caller: Caller) -> ModelList:
     """The models that your batches may name, with their prices: base models, then your own adapters and
     those that are shared with you, newest first."""
     tier = yard.tiers[caller.tier]
+    prices = _prices(tx, yard, caller)
     bases = {
-        spec.id: ModelObject.of(spec, yard.registry) for spec in yard.registry.all() if tier.permits(spec.id)
+        spec.id: ModelObject.of(spec, yard.registry, prices[spec.id])
+        for spec in yard.registry.all()
+        if tier.permits(spec.id)
     }
     found = [
         ModelObject.fine_tuned(bases[adapter.base_model], adapter, organization_id=caller.organization_id)
@@ -68,7 +73,7 @@ async def model_content(model: str, yard: YardDep, caller: Caller) -> Response:
 def retrieve_model(model: str, tx: Read, yard: YardDep, caller: Caller) -> ModelObject:
     """One model. Of an adapter of yours with its model card: base, rank, data, numbers, seed, metrics."""
     served = _served(tx, yard, caller, model)
-    base = ModelObject.of(served.spec, yard.registry)
+    base = ModelObject.of(served.spec, yard.registry, _prices(tx, yard, caller)[served.base])
     if served.adapter is None:
         return base
     return ModelObject.fine_tuned(
@@ -100,8 +105,13 @@ def change_model(
     spec = yard.registry.get(adapter.base_model)
     if spec is None:
         raise adapters.unknown(model)
-    base = ModelObject.of(spec, yard.registry)
+    base = ModelObject.of(spec, yard.registry, _prices(tx, yard, caller)[spec.id])
     return ModelObject.fine_tuned(base, adapter, organization_id=caller.organization_id)
+
+
+def _prices(tx: Read, yard: Yard, caller: Principal) -> dict[str, Prices]:
+    """What each base model costs this caller now."""
+    return price_lists.current(tx, yard.registry.prices(), organization_id=caller.organization_id)
 
 
 def _served(tx: Read, yard: Yard, caller: Principal, model: str) -> ServedModel:

@@ -21,6 +21,7 @@ from orchestrator.batches.estimate import estimate
 from orchestrator.batches.named_models import named_in
 from orchestrator.batches.preparation import Preparation, prepare
 from orchestrator.batches.preparation_spec import preparation_spec
+from orchestrator.batches.rates import rates_now
 from orchestrator.errors import Invalid, Unavailable
 from orchestrator.files.model import File, Purpose
 from orchestrator.organizations.principal import Principal
@@ -83,5 +84,13 @@ async def _prepared(
 def _quote(
     yard: Yard, caller: Principal, prepared: Preparation, named: dict[str, ServedModel]
 ) -> dict[str, Any]:
+    tier = yard.tiers[caller.tier]
     with yard.database.read() as tx:
-        return estimate(tx, prepared.models, named=named, tier=yard.tiers[caller.tier])
+        rates = rates_now(
+            tx,
+            yard.registry,
+            named,
+            organization_id=caller.organization_id,
+            discount=tier.batch_discount,
+        )
+        return estimate(tx, prepared.models, named=named, rates=rates, tier=tier)

@@ -8,6 +8,7 @@ from api.schemas.wire import ExpiresAfter, Identified, RequestBody, Text, Wire
 from orchestrator import clock
 from orchestrator.batches.model import Batch, OnInvalidLine
 from orchestrator.batches.states import BatchStatus
+from orchestrator.metering.prices import CURRENCY
 
 
 class Extensions(RequestBody):
@@ -78,7 +79,7 @@ class Cost(Wire):
     result."""
 
     amount_micros: int
-    currency: Literal["USD"] = "USD"
+    currency: str = CURRENCY
     charged: bool
 
 

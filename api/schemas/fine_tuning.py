@@ -8,6 +8,7 @@ from orchestrator import clock
 from orchestrator.fine_tuning.model import FineTuningCheckpoint, FineTuningEvent, FineTuningJob, Method
 from orchestrator.fine_tuning.places import QueuePlace
 from orchestrator.fine_tuning.states import FineTuningStatus
+from orchestrator.metering.prices import CURRENCY
 
 AUTO = "auto"  # what a hyperparameter is until the dataset has been counted, unless it was given
 HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
@@ -43,7 +44,7 @@ class TrainingCost(Wire):
     """What has been charged: nothing before the job has ended, and nothing for one that failed."""
 
     amount_micros: int
-    currency: Literal["USD"] = "USD"
+    currency: str = CURRENCY
     charged: bool
 
 

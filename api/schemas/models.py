@@ -5,17 +5,19 @@ from typing import Any, Literal
 from api.schemas.wire import Identified, RequestBody, Wire
 from orchestrator import clock
 from orchestrator.adapters.model import Adapter, Origin
+from orchestrator.metering.prices import CURRENCY, Prices
 from orchestrator.models.registry import ModelSpec, Registry
 
 
 class ModelPrices(Wire):
-    """List prices, in millionths of a US dollar for a million tokens; a tier's discount is in its
-    plan."""
+    """What applies to the caller now, in millionths of a dollar for a million tokens; a tier's discount is in
+    its plan. `training` is for trained tokens, null where the model is not fine-tuned."""
 
     input: int
     cached_input: int
     output: int
-    currency: Literal["USD"] = "USD"
+    training: int | None
+    currency: str = CURRENCY
 
 
 class AdapterFacts(Wire):
@@ -64,9 +66,9 @@ class ModelObject(Identified):
     adapter: AdapterFacts | None = None
 
     @classmethod
-    def of(cls, spec: ModelSpec, registry: Registry) -> "ModelObject":
-        """A base model as customers see it, made when the registry's file was last written."""
-        prices = spec.prices()
+    def of(cls, spec: ModelSpec, registry: Registry, prices: Prices) -> "ModelObject":
+        """A base model as a customer with these prices sees it, made when the registry's file was last
+        written."""
         return cls(
             id=spec.id,
             created=clock.unix(registry.written_at),
@@ -74,11 +76,7 @@ class ModelObject(Identified):
             description=spec.description,
             context_window=spec.context_length,
             endpoints=list(spec.endpoints),
-            prices=ModelPrices(
-                input=prices.input,
-                cached_input=prices.cached_input,
-                output=prices.output,
-            ),
+            prices=ModelPrices.model_validate(prices),
             fine_tunable=spec.lora is not None,
         )
 

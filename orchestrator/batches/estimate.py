@@ -20,34 +20,44 @@ from orchestrator.engines import service as engines
 from orchestrator.engines.model import BatchDemand
 from orchestrator.entitlements.tiers import Tier
 from orchestrator.metering.model import Usage
+from orchestrator.metering.prices import CURRENCY, MICROS, Prices, Rate
 from orchestrator.metering.quotes import ModelLoad, OutputHistory, quote
 
 HISTORY_ROWS = 50  # latest charges and batches looked at
 ENGINE_START_SECONDS = 60.0  # assumed where no engine of the model is ready
-MICROS_PER_DOLLAR = 1_000_000
 
 
 def estimate(
-    tx: Session, sums: Mapping[str, ModelSums], *, named: Mapping[str, ServedModel], tier: Tier
+    tx: Session,
+    sums: Mapping[str, ModelSums],
+    *,
+    named: Mapping[str, ServedModel],
+    rates: Mapping[str, Rate],
+    tier: Tier,
 ) -> dict[str, Any]:
-    """The fields of a Quote, costs also in dollars: what a batch's `estimate` shows."""
-    loads = {name: _load(tx, named[name], of_model) for name, of_model in sums.items() if name in named}
+    """The fields of a Quote, costs also in dollars: what a batch's `estimate` shows. `rates` are what will be
+    charged."""
+    loads = {
+        name: _load(tx, named[name], of_model, rates[name].prices)
+        for name, of_model in sums.items()
+        if name in named
+    }
     quoted = quote(loads, tier.batch_discount)
     return asdict(quoted) | {
-        "expected_cost": quoted.expected_cost_micros / MICROS_PER_DOLLAR,
-        "worst_cost": quoted.worst_cost_micros / MICROS_PER_DOLLAR,
-        "currency": "usd",
+        "expected_cost": quoted.expected_cost_micros / MICROS,
+        "worst_cost": quoted.worst_cost_micros / MICROS,
+        "currency": CURRENCY,
     }
 
 
-def _load(tx: Session, model: ServedModel, sums: ModelSums) -> ModelLoad:
+def _load(tx: Session, model: ServedModel, sums: ModelSums, prices: Prices) -> ModelLoad:
     history = _history(tx, model.id) or _history(tx, model.base)
     ready = bool(engines.ready(tx, [model.base]))
     return ModelLoad(
         lines=sums.lines,
         prompt_tokens=sums.prompt_tokens,
         max_output_tokens=sums.max_output_tokens,
-        prices=model.spec.prices(),
+        prices=prices,
         history=history,
         tokens_per_second=_rate(tx, model.id) or _rate(tx, model.base),
         tokens_ahead=_ahead(tx, model.base, history),

@@ -1,20 +1,20 @@
 """The end of a batch: result files, charge and final status in one transaction."""
 
 import hashlib
-from collections.abc import Mapping
 
 from sqlmodel import Session
 
 from orchestrator.batches import result_files
 from orchestrator.batches.model import Batch
 from orchestrator.batches.progress import STOP_MESSAGES, BatchLease, Stop
+from orchestrator.batches.rates import quoted_rates
 from orchestrator.batches.result_files import ResultFile
 from orchestrator.batches.sharing import end_demand
 from orchestrator.batches.states import BATCH, BatchStatus, BatchTrigger
 from orchestrator.jobs import service as jobs
 from orchestrator.metering import ledger
 from orchestrator.metering.model import UsageKind
-from orchestrator.metering.prices import Rate, cost_micros
+from orchestrator.metering.prices import Rate
 from orchestrator.state_machine import transition
 
 
@@ -37,9 +37,9 @@ def finish(
     engine_words: str | None,
     output: ResultFile | None,
     error: ResultFile | None,
-    rates: Mapping[str, Rate],
 ) -> Batch:
-    """Make the result files the batch's own, charge what is in them, and set the final status.
+    """Make the result files the batch's own, charge what is in them at the rates that were quoted, and set
+    the final status.
 
     Counts and tokens are those of the adopted segments, which are what was merged. Lines that never ran
     count as failed and are not charged. Raises LeaseLost.
@@ -50,7 +50,7 @@ def finish(
     batch.error_file_id = result_files.add(tx, batch, error, "error") if error else None
     batch.request_completed = output.lines if output else 0
     batch.request_failed = error.lines if error else 0
-    batch.cost_micros = sum(_charge(tx, batch, model, rate) for model, rate in rates.items())
+    batch.cost_micros = sum(_charge(tx, batch, model, rate) for model, rate in quoted_rates(batch).items())
     batch.waiting_for = None
     if stop is Stop.ENGINE_FAILED:
         batch.errors = [
@@ -80,7 +80,7 @@ def _charge(tx: Session, batch: Batch, model: str, rate: Rate) -> int:
     used = batch.usage.get(model)
     if not used:
         return 0
-    micros = cost_micros(used, rate.prices, rate.discount)
+    micros = rate.cost_micros(used)
     ledger.charge(
         tx,
         key=f"{batch.id}:{hashlib.sha256(model.encode()).hexdigest()}",

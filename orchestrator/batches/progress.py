@@ -14,13 +14,14 @@ from orchestrator import clock
 from orchestrator.adapters.catalog import ServedModel
 from orchestrator.batches import result_files, sharing, waiting
 from orchestrator.batches.model import Batch, BatchSegment
+from orchestrator.batches.rates import cost_micros, keep_rates
 from orchestrator.batches.result_files import ResultFile
 from orchestrator.batches.segments import SegmentInfo
 from orchestrator.batches.service import request_cancel
 from orchestrator.batches.states import BATCH, FINAL, BatchStatus, BatchTrigger
 from orchestrator.jobs import service as jobs
 from orchestrator.jobs.retry import FailureReason
-from orchestrator.metering.prices import Rate, cost_micros
+from orchestrator.metering.prices import Rate
 from orchestrator.state_machine import transition
 
 LEASE_SECONDS = 20
@@ -99,14 +100,17 @@ def validated(
     model: str | None,
     errors: list[dict[str, Any]] | None,
     estimate: dict[str, Any],
+    rates: Mapping[str, Rate],
     report: ResultFile | None,
 ) -> bool:
-    """The batch may run: validating -> in_progress. False if it was cancelled meanwhile."""
+    """The batch may run, at the rates that it was quoted: validating -> in_progress. False if it was
+    cancelled meanwhile."""
     batch = _held(tx, lease)
     batch.request_total = total
     batch.model = model
     batch.errors = errors
     batch.estimate = estimate
+    keep_rates(batch, rates)
     if report:
         batch.report_file_id = result_files.add(tx, batch, report, "report")
     if batch.status is not BatchStatus.VALIDATING:
@@ -129,7 +133,7 @@ def rejected(
     jobs.complete(tx, job_id=lease.job_id, token=lease.token)
 
 
-def adopt(tx: Session, lease: BatchLease, segment: SegmentInfo, *, rates: Mapping[str, Rate]) -> Batch:
+def adopt(tx: Session, lease: BatchLease, segment: SegmentInfo) -> Batch:
     """Make a stored segment part of the batch: its row, the counts and the tokens, or none of them.
 
     Doing it again changes nothing: the answer to a commit may have been lost. An attempt that gets somewhere
@@ -155,11 +159,7 @@ def adopt(tx: Session, lease: BatchLease, segment: SegmentInfo, *, rates: Mappin
     batch.request_completed += segment.completed
     batch.request_failed += segment.failed
     batch.usage = add_usage(batch.usage, segment.usage)
-    batch.cost_micros = sum(
-        cost_micros(used, rates[model].prices, rates[model].discount)
-        for model, used in batch.usage.items()
-        if model in rates
-    )
+    batch.cost_micros = cost_micros(batch)
     return batch
 
 
@@ -193,6 +193,7 @@ def give_up(tx: Session, batch_id: str, *, reason: FailureReason | None) -> None
         }
     ]
     batch.waiting_for = None
+    batch.cost_micros = 0
     transition(tx, batch, BATCH, BatchTrigger.GAVE_UP, actor="system", reason=reason)
     sharing.end_demand(tx, batch_id)
 

@@ -7,10 +7,9 @@ from orchestrator.datasets.statistics import DatasetFacts
 from orchestrator.fine_tuning.hyperparameters import Resolved
 from orchestrator.fine_tuning.machine import Machine
 from orchestrator.fine_tuning.memory import Fits, Verdict
-from orchestrator.metering.prices import training_cost_micros
+from orchestrator.metering.prices import CURRENCY, MICROS, training_cost_micros
 from orchestrator.models.shape import ModelShape
 
-MICROS_PER_DOLLAR = 1_000_000
 START_SECONDS = 10.0  # a trainer's libraries and its base
 # LoRA takes 4 operations a weight and token: two forward, two back to the layer before, none for the weight.
 OPERATIONS_PER_WEIGHT = 4
@@ -52,8 +51,8 @@ def estimate(
         "total_steps": resolved.total_steps,
         "trained_tokens": trained_tokens,
         "cost_micros": cost,
-        "cost": cost / MICROS_PER_DOLLAR,
-        "currency": "usd",
+        "cost": cost / MICROS,
+        "currency": CURRENCY,
         "duration_seconds": round(START_SECONDS + (trained_tokens + evaluated) / rate, 1) if rate else None,
         "duration_basis": _basis(tokens_per_second, rate),
         "memory_needed_bytes": need and need.total(),

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.datasets.preparation import DatasetSpec, PreparedDataset
-from orchestrator.entitlements.tiers import Tier
 from orchestrator.fine_tuning.estimate import estimate
 from orchestrator.fine_tuning.hyperparameters import resolve
 from orchestrator.fine_tuning.machine import Machine
 from orchestrator.fine_tuning.memory import TooLarge, preflight
 from orchestrator.fine_tuning.model import Method
 from orchestrator.fine_tuning.requested import example_tokens_max
-from orchestrator.metering.prices import training_price_micros
 from orchestrator.models.registry import ModelSpec
 from orchestrator.models.shape import read_shape
 
@@ -75,11 +73,12 @@ def plan(
     prepared: PreparedDataset,
     *,
     spec: ModelSpec,
-    tier: Tier,
+    price_micros: int,
     machine: Machine,
     tokens_per_second: float | None = None,
 ) -> Plan:
-    """The training of a dataset that is in order. Raises Invalid where what is requested is out of bounds."""
+    """The training of a dataset that is in order, at `price_micros` per million trained tokens. Raises
+    Invalid where what is requested is out of bounds."""
     shape = read_shape(spec.source) if spec.source else None
     resolved = resolve(requested, method, prepared.train, spec, shape=shape)
     longest = max((prepared.train, prepared.valid or prepared.train), key=lambda facts: facts.longest)
@@ -94,7 +93,6 @@ def plan(
             "micro_tokens": verdict.micro_tokens,
             "gradient_checkpointing": verdict.gradient_checkpointing,
         }
-    list_price = spec.lora.training_price_micros() if spec.lora else 0
     return Plan(
         hyperparameters=resolved.to_json() | {"dtype": machine.dtype} | cut,
         lora=resolved.lora.to_json(),
@@ -106,7 +104,7 @@ def plan(
             verdict=verdict,
             machine=machine,
             shape=shape,
-            price_micros=training_price_micros(list_price, tier.training_price_factor),
+            price_micros=price_micros,
             tokens_per_second=tokens_per_second,
             warnings=prepared.warnings,
         ),

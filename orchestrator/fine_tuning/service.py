@@ -22,7 +22,7 @@ from orchestrator.fine_tuning.model import FineTuningCheckpoint, FineTuningEvent
 from orchestrator.fine_tuning.states import FINAL, FINE_TUNING, FineTuningStatus, FineTuningTrigger
 from orchestrator.jobs import service as jobs
 from orchestrator.jobs.model import JobKind
-from orchestrator.metering.prices import training_price_micros
+from orchestrator.metering.price_lists import training_price_now
 from orchestrator.models.registry import Registry
 from orchestrator.organizations import service as organizations
 from orchestrator.organizations.principal import Principal
@@ -53,7 +53,14 @@ def create(
     tier = tiers[organization.tier]
     admitted = admit(tx, new, organization_id=organization.id, tier=tier, tiers=tiers, registry=registry)
     check_limits(tx, organization_id=organization.id, tier=tier, tiers=tiers)
-    return _insert(tx, principal, new, admitted, tier, idempotency_key)
+    price_micros = training_price_now(
+        tx,
+        registry.prices(),
+        organization_id=organization.id,
+        model=admitted.spec.id,
+        factor=tier.training_price_factor,
+    )
+    return _insert(tx, principal, new, admitted, tier, price_micros, idempotency_key)
 
 
 def get(tx: Session, *, organization_id: str, job_id: str, lock: bool = False) -> FineTuningJob:
@@ -221,6 +228,7 @@ def _insert(
     new: NewFineTuning,
     admitted: Admitted,
     tier: Tier,
+    price_micros: int,
     idempotency_key: str | None,
 ) -> FineTuningJob:
     """The rows of a job, its first events, and its place in the queue: among equals, first come, first
@@ -238,7 +246,7 @@ def _insert(
         suffix=new.suffix,
         seed=new.seed if new.seed is not None else secrets.randbelow(SEED_MAX + 1),
         tier=tier.name,
-        price_micros=training_price_micros(admitted.lora.training_price_micros(), tier.training_price_factor),
+        price_micros=price_micros,
         job_metadata=None if new.metadata is None else dict(new.metadata),
         idempotency_key=idempotency_key,
         idempotency_hash=None if idempotency_key is None else new.digest(),

@@ -1,18 +1,26 @@
-"""What tokens cost, in integers: micro-dollars (millionths of a US dollar), no floats added up."""
+"""What tokens cost, in integers: micro-dollars (millionths of a US dollar), no floats added up.
+
+Every amount in the yard is in CURRENCY; no other file names it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any, Self
 
-MILLION = 1_000_000
+CURRENCY = "usd"  # ISO 4217, in small letters as OpenAI writes it
+MICROS = 1_000_000  # in one dollar
+MILLION = 1_000_000  # prices are for so many tokens
 
 
 @dataclass(frozen=True)
 class Prices:
-    """One model's list prices, in micro-dollars per million tokens: 50_000 is $0.05."""
+    """One model's list prices, in micro-dollars per million tokens: 50_000 is $0.05. `training` is for
+    trained tokens, None where the model is not fine-tuned here."""
 
     input: int
     cached_input: int
     output: int
+    training: int | None = None
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,19 @@ class Rate:
 
     def snapshot(self) -> dict[str, float]:
         """As a ledger row and a batch keep it."""
-        return {**asdict(self.prices), "discount": self.discount}
+        prices = asdict(self.prices)
+        del prices["training"]
+        return {**prices, "discount": self.discount}
+
+    @classmethod
+    def of(cls, snapshot: Mapping[str, Any]) -> Self:
+        """The rate that a snapshot was made of."""
+        prices = Prices(snapshot["input"], snapshot["cached_input"], snapshot["output"])
+        return cls(prices, snapshot["discount"])
+
+    def cost_micros(self, usage: Mapping[str, int]) -> int:
+        """The charge for `usage`, as the function of this name."""
+        return cost_micros(usage, self.prices, self.discount)
 
 
 def cost_micros(usage: Mapping[str, int], prices: Prices, discount: float) -> int:
@@ -41,6 +61,12 @@ def cost_micros(usage: Mapping[str, int], prices: Prices, discount: float) -> in
     )
     charged_millionths = MILLION - round(discount * MILLION)
     return list_price * charged_millionths // (MILLION * MILLION)
+
+
+def decimal(micros: int) -> str:
+    """An amount as a plain decimal number of dollars, exact: 1_234_567 is "1.234567"."""
+    sign, micros = ("-", -micros) if micros < 0 else ("", micros)
+    return f"{sign}{micros // MICROS}.{micros % MICROS:06d}"
 
 
 def training_price_micros(list_price_micros: int, factor: float) -> int:

@@ -8,13 +8,12 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from orchestrator.metering.prices import Prices
+from orchestrator.metering.prices import MICROS, Prices
 from orchestrator.models import smoke
 from orchestrator.models.endpoints import ENDPOINTS
 from orchestrator.models.tokens import ModelTokens, tokenizer_folder
 
 SHIPPED = Path(__file__).with_name("models.toml")
-MICROS_PER_DOLLAR = 1_000_000
 NEVER = datetime.fromtimestamp(0, UTC)
 ID_CHARACTERS_MAX = 128  # an adapter's name, of at most 256, begins with its base's
 SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # vLLM's --max-lora-rank
@@ -41,7 +40,7 @@ class LoraSpec(BaseModel):
 
     def training_price_micros(self) -> int:
         """Micro-dollars per million trained tokens."""
-        return int(self.training_price * MICROS_PER_DOLLAR)
+        return int(self.training_price * MICROS)
 
 
 class ModelSpec(BaseModel):
@@ -96,11 +95,13 @@ class ModelSpec(BaseModel):
         return self
 
     def prices(self) -> Prices:
-        """Micro-dollars per million tokens."""
+        """Micro-dollars per million tokens, as models.toml has them: what applies to an organization is in
+        `metering/price_lists.py`."""
         return Prices(
-            input=int(self.input_price * MICROS_PER_DOLLAR),
-            cached_input=int(self.cached_input_price * MICROS_PER_DOLLAR),
-            output=int(self.output_price * MICROS_PER_DOLLAR),
+            input=int(self.input_price * MICROS),
+            cached_input=int(self.cached_input_price * MICROS),
+            output=int(self.output_price * MICROS),
+            training=self.lora.training_price_micros() if self.lora else None,
         )
 
     def api_key(self) -> str | None:
@@ -148,6 +149,10 @@ class Registry:
     def all(self) -> list[ModelSpec]:
         """Every model."""
         return list(self._by_id.values())
+
+    def prices(self) -> dict[str, Prices]:
+        """The public price list, by model."""
+        return {spec.id: spec.prices() for spec in self.all()}
 
 
 def _spec(path: Path, home: Path, name: str, table: object) -> ModelSpec:

@@ -47,7 +47,7 @@ def test_a_new_batch_has_openai_s_shape_and_our_additions(customer: Customer) ->
     assert [batch[name] for name in absent] == [None] * len(absent)
     assert batch["tier"] == "developer"
     assert batch["progress"]["lines_done"] == 0
-    assert batch["cost"] == {"amount_micros": 0, "currency": "USD", "charged": False}
+    assert batch["cost"] == {"amount_micros": 0, "currency": "usd", "charged": False}
 
 
 def test_a_new_batch_has_a_job_due_within_its_window(customer: Customer, database: Database) -> None:

@@ -136,7 +136,7 @@ def test_an_ended_job_shows_its_model_files_tokens_and_cost(trainer: Customer, d
     )
     assert (job["trained_tokens"], job["error"]) == (2_000_000, None)
     assert job["finished_at"] >= job["created_at"]
-    assert job["tokenyard"]["cost"] == {"amount_micros": 1_000_000, "currency": "USD", "charged": True}
+    assert job["tokenyard"]["cost"] == {"amount_micros": 1_000_000, "currency": "usd", "charged": True}
 
 
 def test_a_failed_job_carries_its_error_and_report(trainer: Customer, database: Database) -> None:

@@ -27,7 +27,8 @@ def test_a_model_shows_what_to_choose_it_by(customer: Customer) -> None:
         "input": 1_000_000,
         "cached_input": 500_000,
         "output": 2_000_000,
-        "currency": "USD",
+        "training": None,
+        "currency": "usd",
     }
 
 

@@ -96,7 +96,7 @@ def test_the_output_file_alone_is_the_invoice(
     assert spec is not None
     discount = Tiers.load(None)["developer"].batch_discount
     owed = cost_micros(_usage_of(output(developer, batch)), spec.prices(), discount)
-    assert extra(batch, "cost") == {"amount_micros": owed, "currency": "USD", "charged": True}
+    assert extra(batch, "cost") == {"amount_micros": owed, "currency": "usd", "charged": True}
     with yard.database.read() as tx:
         rows = tx.exec(select(Usage).where(Usage.resource_id == batch.id)).all()
     assert [(row.model, row.cost_micros) for row in rows] == [("yard-smoke", owed)]

@@ -92,7 +92,7 @@ def test_every_trained_token_is_charged_once(yard: YardProcess, job: FineTuningJ
     estimate = extra(job, "estimate")
     assert charge.trained_tokens == job.trained_tokens == estimate["trained_tokens"]
     assert charge.cost_micros == round(charge.trained_tokens * PRICE_MICROS / 1e6) == estimate["cost_micros"]
-    assert extra(job, "cost") == {"amount_micros": charge.cost_micros, "currency": "USD", "charged": True}
+    assert extra(job, "cost") == {"amount_micros": charge.cost_micros, "currency": "usd", "charged": True}
 
 
 def test_its_flow_run_is_completed_and_shows_the_curve(yard: YardProcess, job: FineTuningJob) -> None:

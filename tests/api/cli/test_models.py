@@ -13,7 +13,7 @@ PATH = "/v1/models/ft%3Ayard-smoke%3Aacme%3Atopics%3A7p4l0q2x"
 
 
 def model(**given: Any) -> dict[str, Any]:
-    prices = {"input": 50_000, "cached_input": 25_000, "output": 80_000, "currency": "USD"}
+    prices = {"input": 50_000, "cached_input": 25_000, "output": 80_000, "currency": "usd"}
     usual = {"id": "yard-smoke", "object": "model", "created": 1_800_000_000, "owned_by": "tokenyard"}
     more = {"parent": None, "description": "Small.", "context_window": 2048, "endpoints": ["/v1/completions"]}
     return usual | more | {"prices": prices, "adapter": None} | given

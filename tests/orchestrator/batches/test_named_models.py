@@ -23,6 +23,7 @@ from orchestrator.entitlements.tiers import Tiers
 from orchestrator.errors import NotEntitled, QuotaExceeded
 from orchestrator.files.model import File
 from orchestrator.metering.model import Usage, UsageKind
+from orchestrator.metering.prices import Rate
 from orchestrator.models.registry import LoraSpec, ModelSpec, Registry
 from orchestrator.organizations.model import Project
 from tests.factories import make_adapter, make_batch, make_file, make_project
@@ -152,11 +153,13 @@ def test_an_adapter_is_quoted_by_its_bases_history_until_it_has_its_own(database
         charge(tx, adapter, "yard-smoke", output_tokens=500)
         sums = {adapter.id: ModelSums(lines=10, prompt_tokens=100, max_output_tokens=1000)}
         named = admitted(tx, REGISTRY, sums, organization_id=adapter.organization_id)
-        quoted = estimate(tx, sums, named=named, tier=TIERS["developer"])
+        rates = {adapter.id: Rate(spec("yard-smoke").prices(), discount=0.5)}
+        quoted = estimate(tx, sums, named=named, rates=rates, tier=TIERS["developer"])
         assert quoted["expected_output_tokens"] == 50
         assert quoted["worst_cost_micros"] > 0
         charge(tx, adapter, adapter.id, output_tokens=900)
-        assert estimate(tx, sums, named=named, tier=TIERS["developer"])["expected_output_tokens"] == 90
+        quoted = estimate(tx, sums, named=named, rates=rates, tier=TIERS["developer"])
+        assert quoted["expected_output_tokens"] == 90
 
 
 def charge(tx: Session, adapter: Adapter, model: str, *, output_tokens: int) -> None:

@@ -63,7 +63,9 @@ def begun(tx: Session, **columns: object) -> BatchLease:
 def running(tx: Session, *, total: int = 3, **columns: object) -> BatchLease:
     """A batch that has been validated."""
     lease = begun(tx, **columns)
-    assert progress.validated(tx, lease, total=total, model=MODEL, errors=None, estimate={}, report=None)
+    assert progress.validated(
+        tx, lease, total=total, model=MODEL, errors=None, estimate={}, rates=RATES, report=None
+    )
     return lease
 
 
@@ -99,8 +101,8 @@ def test_an_attempt_begins_once(database: Database) -> None:
 def test_an_adopted_segment_grows_counts_tokens_and_cost_together(database: Database) -> None:
     with database.transaction() as tx:
         lease = running(tx)
-        progress.adopt(tx, lease, segment(1), rates=RATES)
-        batch = progress.adopt(tx, lease, segment(2), rates=RATES)
+        progress.adopt(tx, lease, segment(1))
+        batch = progress.adopt(tx, lease, segment(2))
         assert (batch.request_completed, batch.request_failed) == (4, 2)
         assert batch.usage[MODEL]["input_tokens"] == 200
         assert batch.cost_micros == (120 * 1_000_000 + 80 * 500_000 + 20 * 2_000_000) // 2_000_000
@@ -110,9 +112,9 @@ def test_an_adopted_segment_grows_counts_tokens_and_cost_together(database: Data
 def test_a_segment_adopted_twice_counts_once(database: Database) -> None:
     with database.transaction() as tx:
         lease = running(tx)
-        progress.adopt(tx, lease, segment(1), rates=RATES)
+        progress.adopt(tx, lease, segment(1))
     with database.transaction() as tx:  # the answer to that commit was lost
-        batch = progress.adopt(tx, lease, segment(1), rates=RATES)
+        batch = progress.adopt(tx, lease, segment(1))
         assert (batch.request_completed, batch.usage[MODEL]["input_tokens"]) == (2, 100)
         assert len(progress.segments(tx, batch.id)) == 1
 
@@ -124,7 +126,7 @@ def test_a_driver_that_lost_its_lease_adopts_nothing(database: Database) -> None
     with database.transaction() as tx:
         assert len(jobs.rescue(tx, limit=10)) == 1
     with pytest.raises(LeaseLost), database.transaction() as tx:
-        progress.adopt(tx, lease, segment(1), rates=RATES)
+        progress.adopt(tx, lease, segment(1))
     with database.read() as tx:
         assert tx.exec(select(BatchSegment)).all() == []
         assert tx.get_one(Batch, lease.batch_id).request_completed == 0
@@ -134,7 +136,7 @@ def test_progress_clears_the_record_of_earlier_failures(database: Database) -> N
     with database.transaction() as tx:
         lease = running(tx)
         tx.get_one(Job, lease.job_id).failures = 3
-        progress.adopt(tx, lease, segment(1), rates=RATES)
+        progress.adopt(tx, lease, segment(1))
         assert tx.get_one(Job, lease.job_id).failures == 0
 
 
@@ -200,7 +202,7 @@ def test_a_cancel_and_a_closed_window_stop_the_batch(database: Database) -> None
 def test_a_finished_batch_has_its_files_its_charge_and_its_status_at_once(database: Database) -> None:
     with database.transaction() as tx:
         lease = running(tx)
-        progress.adopt(tx, lease, segment(1), rates=RATES)
+        progress.adopt(tx, lease, segment(1))
         beat(tx, lease)
         assert finalize.driven(tx, lease)
         batch = finalize.finish(
@@ -210,7 +212,6 @@ def test_a_finished_batch_has_its_files_its_charge_and_its_status_at_once(databa
             engine_words=None,
             output=result("output", 2),
             error=result("error", 1),
-            rates=RATES,
         )
         assert batch.status is BatchStatus.COMPLETED
         charge = tx.exec(select(Usage).where(Usage.resource_id == batch.id)).one()
@@ -232,7 +233,6 @@ def test_a_batch_cancelled_while_its_last_line_came_ends_cancelled(database: Dat
             engine_words=None,
             output=None,
             error=result("error", 3),
-            rates=RATES,
         )
         assert batch.status is BatchStatus.CANCELLED
         assert batch.cost_micros == 0

@@ -5,7 +5,6 @@ import pytest
 
 from orchestrator.datasets.preparation import PreparedDataset
 from orchestrator.datasets.problems import DatasetFile, ExampleCode, ExampleProblem
-from orchestrator.entitlements.tiers import Tier, Tiers
 from orchestrator.fine_tuning import plan as plans
 from orchestrator.fine_tuning.machine import GIB, Machine
 from orchestrator.fine_tuning.model import Method
@@ -31,17 +30,13 @@ def prepared(*problems: ExampleProblem, bad_examples: int = 0) -> PreparedDatase
     )
 
 
-def tier(factor: float = 1.0) -> Tier:
-    return Tiers.load(None)["enterprise"].model_copy(update={"training_price_factor": factor})
-
-
-def planned(machine: Machine = GPU, *, factor: float = 1.0, pace: float | None = None) -> Plan:
+def planned(machine: Machine = GPU, *, price_micros: int = 500_000, pace: float | None = None) -> Plan:
     return plan(
         {},
         Method.SUPERVISED,
         prepared(),
         spec=base(),
-        tier=tier(factor),
+        price_micros=price_micros,
         machine=machine,
         tokens_per_second=pace,
     )
@@ -65,8 +60,8 @@ def test_a_cpu_trains_in_full_precision():
     assert planned(machine).hyperparameters["dtype"] == "float32"
 
 
-def test_the_estimate_says_what_it_costs_by_tier_and_what_it_counts():
-    told = planned(factor=2.0).estimate
+def test_the_estimate_says_what_it_costs_and_what_it_counts():
+    told = planned(price_micros=1_000_000).estimate
     assert (told["examples"], told["validation_examples"], told["total_steps"]) == (300, 20, 152)
     assert (told["tokens_per_epoch"], told["trained_tokens"]) == (15_000, 60_000)
     assert (told["cost_micros"], told["cost"]) == (60_000, 0.06)  # at $1.00 a million

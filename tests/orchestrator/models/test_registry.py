@@ -36,7 +36,7 @@ def test_the_yard_ships_with_its_smoke_model(tmp_path: Path) -> None:
     spec = registry.get("yard-smoke")
     assert spec is not None
     assert spec.source == str(smoke.folder(tmp_path))
-    assert spec.prices() == Prices(input=50_000, cached_input=25_000, output=80_000)
+    assert spec.prices() == Prices(50_000, 25_000, 80_000, training=500_000)
     assert registry.get("gpt-5") is None
 
 
