@@ -30,6 +30,7 @@ Prefix = Literal[
     "wh_",
     "evt_",
     "delivery_",
+    "spend_alert_",
 ]
 
 _ALPHABET = string.ascii_lowercase + string.digits

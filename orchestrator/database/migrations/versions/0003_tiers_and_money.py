@@ -129,13 +129,31 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_sandbox_demand_base"), "sandbox_demand", ["base"], unique=False)
     op.create_table(
+        "spend_alert",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("organization_id", sa.String(length=64), nullable=False),
+        sa.Column("project_id", sa.String(length=64), nullable=False),
+        sa.Column("threshold_micros", sa.BigInteger(), nullable=False),
+        sa.Column("recipients", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("subject_prefix", sa.String(length=128), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("alerted_month", sa.Date(), nullable=True),
+        sa.Column("alerted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["organization_id"],
+            ["organization.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(
+        "ix_spend_alert_list", "spend_alert", ["organization_id", "created_at", "id"], unique=False
+    )
+    op.create_table(
         "spend_limit",
         sa.Column("organization_id", sa.String(length=64), nullable=False),
         sa.Column("project_id", sa.String(length=64), nullable=False),
-        sa.Column("cap_micros", sa.BigInteger(), nullable=True),
-        sa.Column("alerts", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("alerted", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("alerted_month", sa.Date(), nullable=True),
+        sa.Column("cap_micros", sa.BigInteger(), nullable=False),
+        sa.Column("reached_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["organization_id"],
@@ -375,6 +393,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_webhook_event_organization_id"), table_name="webhook_event")
     op.drop_table("webhook_event")
     op.drop_table("spend_limit")
+    op.drop_index("ix_spend_alert_list", table_name="spend_alert")
+    op.drop_table("spend_alert")
     op.drop_index(op.f("ix_sandbox_demand_base"), table_name="sandbox_demand")
     op.drop_table("sandbox_demand")
     op.drop_table("reservation")
