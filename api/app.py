@@ -10,6 +10,7 @@ from typing import TypedDict
 import httpx
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
+from fastapi_offline import FastAPIOffline
 from pydantic import SecretStr
 
 from api import errors
@@ -93,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with open_yard(settings) as yard:
             yield State(yard=yard)
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Tokenyard",
         version="0.1.0",
         description=DESCRIPTION,

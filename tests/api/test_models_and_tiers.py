@@ -1,5 +1,6 @@
 """What there is to use, and what each plan allows."""
 
+import re
 import tomllib
 
 from starlette.testclient import TestClient
@@ -59,4 +60,10 @@ def test_the_schema_is_whole_and_says_how_to_begin(http: TestClient) -> None:
     assert "client.batches.create" in schema["info"]["description"]
     upload = schema["paths"]["/v1/files"]["post"]["requestBody"]["content"]
     assert "multipart/form-data" in upload
-    assert http.get("/docs").status_code == 200
+
+
+def test_the_pages_of_the_api_need_no_other_server(http: TestClient) -> None:
+    page = http.get("/docs").text
+    parts = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(parts) >= 2
+    assert [http.get(part).status_code for part in parts] == [200] * len(parts)
