@@ -92,7 +92,7 @@ def _finish(run: BatchRun, stop: Stop | None, output: ResultFile | None, error: 
             tx,
             run.lease,
             stop=stop,
-            engine_words=run.engine_words,
+            words=run.stop_words,
             output=output,
             error=error,
         )

@@ -8,7 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
+import numpy as np
 from msgspec import Raw
+from numpy.typing import NDArray
 
 from flows.artifacts import show_progress
 from flows.batch_run import BatchRun
@@ -17,10 +19,12 @@ from orchestrator import planning
 from orchestrator.batches import progress
 from orchestrator.batches.line_index import LineIndex
 from orchestrator.batches.model import Batch, BatchSegment, OnInvalidLine
+from orchestrator.batches.rates import quoted_rates
 from orchestrator.batches.result_lines import Kind, LineError, unanswered
 from orchestrator.batches.segments import ResultMap, SegmentInfo, SegmentWriter
 from orchestrator.batches.states import BatchStatus
 from orchestrator.storage import keys
+from workers.inference.budget import Budget
 from workers.inference.drive import drive as drive_lines
 
 INDEX_BYTES_MAX = 2**30  # 56 bytes a line: some nineteen million lines
@@ -47,13 +51,29 @@ async def drive(run: BatchRun) -> None:
     writer = _writer(run, sequence=0)
     if batch.on_invalid_line is OnInvalidLine.SKIP and batch.report_file_id:
         writer = await _record_bad_lines(run, done, writer)
-    order = {model: lines.tolist() for model, lines in planning.order(index, done.todo(index.wanted)).items()}
+    todo = done.todo(index.wanted)
+    run.orders.budget = await _budget(run, index, todo)  # before anything is asked of engines
+    order = {model: lines.tolist() for model, lines in planning.order(index, todo).items()}
     run.orders.remaining.update({model: len(lines) for model, lines in order.items()})
     run.nudge()  # engines are given to who asks
     with TemporaryDirectory(dir=run.here.scratch) as folder:
         async with store.local_copy(run.input_key, Path(folder)) as source, _shown(run):
             await drive_lines(source=source, index=index, order=order, orders=run.orders, segments=writer)
     await run.refresh()
+
+
+async def _budget(run: BatchRun, index: LineIndex, todo: NDArray[np.int64]) -> Budget:
+    """What is adopted is spent; answers are expected to be as long as the quote says."""
+    batch = await run.refresh()
+    quote = batch.estimate or {}
+    return Budget(
+        index,
+        todo=todo,
+        rates=quoted_rates(batch),
+        used=batch.usage,
+        output_share=quote.get("expected_output_tokens", 0) / max(1, quote.get("worst_output_tokens", 0)),
+        on_short=run.nudge,
+    )
 
 
 async def read_index(run: BatchRun) -> LineIndex:

@@ -27,6 +27,7 @@ from orchestrator.errors import LeaseLost
 from orchestrator.files.model import File
 from orchestrator.jobs import service as jobs
 from orchestrator.jobs.retry import FailureReason
+from orchestrator.spending.bill import Bill
 from orchestrator.storage.store import ObjectMissing
 from workers.inference.drive import Orders, Target
 
@@ -57,7 +58,7 @@ class BatchRun(LeasedRun):
         self.named: dict[str, ServedModel] = {}  # the models of its lines, once those are known
         self.orders = Orders()
         self.stop: Stop | None = None
-        self.engine_words: str | None = None
+        self.stop_words: str | None = None  # of who stopped it, for its errors
         self._samples: deque[tuple[float, int, int]] = deque()
 
     @classmethod
@@ -112,10 +113,17 @@ class BatchRun(LeasedRun):
                 self.orders.stop_sending("drained")
             case "cancelled":
                 await asyncio.to_thread(self._cancelled_in_prefect)
-        situation = await asyncio.to_thread(self._exchange)
+        budget = self.orders.budget
+        stalled = budget is not None and budget.stalled
+        bill = budget.bill() if budget is not None else None
+        situation = await asyncio.to_thread(self._exchange, bill, stalled)
+        if budget is not None:
+            budget.grant(situation.granted)
+            if stalled and not budget.stalled:
+                self.nudge()  # it may claim its share of engines again
         if situation.stop:
             self.stop = situation.stop
-            self.engine_words = situation.engine_words
+            self.stop_words = situation.words
             self.orders.stop_sending(situation.stop.value)
         else:
             self.orders.refused.update(situation.refused)
@@ -126,16 +134,19 @@ class BatchRun(LeasedRun):
                 }
             )
 
-    def _exchange(self) -> Situation:
+    def _exchange(self, bill: Bill | None, stalled: bool) -> Situation:
+        """While it waits for money alone, the batch claims no engine that others could use."""
+        remaining = {model: 0 if stalled else lines for model, lines in self.orders.remaining.items()}
         with self.here.database.transaction() as tx:
             return progress.heartbeat(
                 tx,
                 self.lease,
-                remaining=dict(self.orders.remaining),
+                remaining=remaining,
                 named=self.named,
                 weight=self.tier.weight,
                 priority=self.tier.priority,
                 rate=self.rate(),
+                bill=bill,
             )
 
     def _cancelled_in_prefect(self) -> None:

@@ -5,6 +5,7 @@ import hashlib
 from sqlmodel import Session
 
 from orchestrator.batches import result_files
+from orchestrator.batches.holding import work
 from orchestrator.batches.model import Batch
 from orchestrator.batches.progress import STOP_MESSAGES, BatchLease, Stop
 from orchestrator.batches.rates import quoted_rates
@@ -15,6 +16,7 @@ from orchestrator.jobs import service as jobs
 from orchestrator.metering import ledger
 from orchestrator.metering.model import UsageKind
 from orchestrator.metering.prices import Rate
+from orchestrator.spending import holds
 from orchestrator.state_machine import transition
 
 
@@ -34,7 +36,7 @@ def finish(
     lease: BatchLease,
     *,
     stop: Stop | None,
-    engine_words: str | None,
+    words: str | None = None,
     output: ResultFile | None,
     error: ResultFile | None,
 ) -> Batch:
@@ -42,7 +44,8 @@ def finish(
     the final status.
 
     Counts and tokens are those of the adopted segments, which are what was merged. Lines that never ran
-    count as failed and are not charged. Raises LeaseLost.
+    count as failed and are not charged. `words` are the engine's last, or how the spend limit stands, where
+    that is why the batch stops. Raises LeaseLost.
     """
     jobs.hold(tx, job_id=lease.job_id, token=lease.token)
     batch = tx.get_one(Batch, lease.batch_id, with_for_update=True)
@@ -52,16 +55,15 @@ def finish(
     batch.request_failed = error.lines if error else 0
     batch.cost_micros = sum(_charge(tx, batch, model, rate) for model, rate in quoted_rates(batch).items())
     batch.waiting_for = None
-    if stop is Stop.ENGINE_FAILED:
-        batch.errors = [
-            {
-                "code": Stop.ENGINE_FAILED.value,
-                "message": f"{STOP_MESSAGES[stop]} It said: {engine_words}",
-                "line": None,
-                "param": "body.model",
-            }
-        ]
-    transition(tx, batch, BATCH, _TRIGGERS[stop], actor="system", reason=stop)
+    if stop in _EXPLAINED:
+        message = f"{STOP_MESSAGES[stop]} {words}"
+        why = {"code": stop.value, "message": message, "line": None, "param": _EXPLAINED[stop]}
+        batch.errors = [why, *(batch.errors or [])]
+    trigger = _TRIGGERS[stop]
+    if stop is Stop.SPEND_LIMIT and batch.status is BatchStatus.CANCELLING:
+        trigger = BatchTrigger.MERGED  # its customer asked for that, too
+    transition(tx, batch, BATCH, trigger, actor="system", reason=stop)
+    holds.release(tx, work(batch))
     end_demand(tx, batch.id)
     jobs.complete(tx, job_id=lease.job_id, token=lease.token)
     return batch
@@ -72,7 +74,10 @@ _TRIGGERS = {
     Stop.CANCELLED: BatchTrigger.MERGED,
     Stop.WINDOW_CLOSED: BatchTrigger.WINDOW_CLOSED,
     Stop.ENGINE_FAILED: BatchTrigger.GAVE_UP,
+    Stop.SPEND_LIMIT: BatchTrigger.SPEND_LIMIT_REACHED,
 }
+# What a batch's `errors` tell with the words of whoever stopped it, and the parameter that is meant.
+_EXPLAINED = {Stop.ENGINE_FAILED: "body.model", Stop.SPEND_LIMIT: None}
 
 
 def _charge(tx: Session, batch: Batch, model: str, rate: Rate) -> int:

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from orchestrator import clock
 from orchestrator.adapters.catalog import ServedModel
-from orchestrator.batches import result_files, sharing, waiting
+from orchestrator.batches import holding, result_files, sharing, waiting
 from orchestrator.batches.model import Batch, BatchSegment
 from orchestrator.batches.rates import cost_micros, keep_rates
 from orchestrator.batches.result_files import ResultFile
@@ -22,6 +22,8 @@ from orchestrator.batches.states import BATCH, FINAL, BatchStatus, BatchTrigger
 from orchestrator.jobs import service as jobs
 from orchestrator.jobs.retry import FailureReason
 from orchestrator.metering.prices import Rate
+from orchestrator.spending import holds
+from orchestrator.spending.bill import Bill
 from orchestrator.state_machine import transition
 
 LEASE_SECONDS = 20
@@ -43,12 +45,15 @@ class Stop(StrEnum):
     CANCELLED = "batch_cancelled"
     WINDOW_CLOSED = "batch_expired"
     ENGINE_FAILED = "engine_failed"
+    SPEND_LIMIT = "spend_limit_reached"
 
 
 STOP_MESSAGES = {
     Stop.CANCELLED: "This request was not executed: the batch was cancelled.",
     Stop.WINDOW_CLOSED: ("This request could not be executed before the completion window expired."),
     Stop.ENGINE_FAILED: "This request was not executed: no engine for its model could start.",
+    Stop.SPEND_LIMIT: "This request was not executed: a spend limit was reached. `retry` runs it once the "
+    "limit is raised.",
 }
 
 
@@ -63,7 +68,8 @@ class Situation:
     shares: Mapping[str, Sequence[sharing.Share]] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     waiting_for: str | None = None
-    engine_words: str | None = None  # with ENGINE_FAILED: what the engine said last
+    words: str | None = None  # what the engine said last, or how the spend limit stands
+    granted: int | None = None  # micro-dollars that the batch may cost in all; None: no limit
 
 
 def begin(tx: Session, *, job_id: str, attempt: int, flow_run_id: str) -> BatchLease | None:
@@ -115,6 +121,7 @@ def validated(
         batch.report_file_id = result_files.add(tx, batch, report, "report")
     if batch.status is not BatchStatus.VALIDATING:
         return False
+    holds.settle(tx, holding.work(batch), Bill(wanted=estimate["expected_cost_micros"]))
     return transition(tx, batch, BATCH, BatchTrigger.VALIDATED, actor="system")
 
 
@@ -195,6 +202,7 @@ def give_up(tx: Session, batch_id: str, *, reason: FailureReason | None) -> None
     batch.waiting_for = None
     batch.cost_micros = 0
     transition(tx, batch, BATCH, BatchTrigger.GAVE_UP, actor="system", reason=reason)
+    holds.release(tx, holding.work(batch))
     sharing.end_demand(tx, batch_id)
 
 
@@ -237,11 +245,12 @@ def heartbeat(
     weight: float,
     priority: int,
     rate: dict[str, float] | None,
+    bill: Bill | None = None,
 ) -> Situation:
-    """Renew the lease, say how many lines remain per model, and read what may be in flight now. A model that
-    is not in `named` is gone from the yard since the batch was validated."""
+    """Renew the lease, say how many lines remain per model and what they cost, and read what may be in flight
+    now. A model that is not in `named` is gone from the yard since the batch was validated."""
     jobs.heartbeat(tx, job_id=lease.job_id, token=lease.token, lease_seconds=LEASE_SECONDS)
-    batch = tx.get_one(Batch, lease.batch_id)
+    batch = tx.get_one(Batch, lease.batch_id, with_for_update=True)
     gone = {model: GONE for model, lines in remaining.items() if lines > 0 and model not in named}
     known = {model: lines for model, lines in remaining.items() if model in named}
     sharing.demand(tx, batch, known, named, weight=weight, priority=priority)
@@ -252,12 +261,21 @@ def heartbeat(
     shares = sharing.shares(tx, batch.id, now)
     words = waiting.given_up(tx, sorted(bases - {engine.model for engine in now.engines}))
     waiting_models = [model for model in wanted if model.id not in refused]
+    waits = [waiting.waiting_for(tx, waiting_models, now, served=shares)]
+    allowance = holds.settle(tx, holding.work(batch), bill) if bill else holds.UNLIMITED  # last: it locks
+    stop = Stop.ENGINE_FAILED if words else stop_for(batch)
+    if allowance.short is not None:
+        waits.append(waiting.for_money(allowance.short))
+        if allowance.final and stop is None:
+            stop, words = Stop.SPEND_LIMIT, allowance.short.words()
+            allowance.short.limit.reached_at = clock.now()
     situation = Situation(
-        stop=Stop.ENGINE_FAILED if words else stop_for(batch),
+        stop=stop,
         shares=shares,
         refused=gone | refused,
-        waiting_for=waiting.waiting_for(tx, waiting_models, now, served=shares),
-        engine_words=words,
+        waiting_for="; ".join(filter(None, waits)) or None,
+        words=words,
+        granted=allowance.granted,
     )
     batch.rate = rate
     batch.waiting_for = situation.waiting_for

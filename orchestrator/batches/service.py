@@ -23,6 +23,7 @@ from orchestrator.jobs.model import JobKind
 from orchestrator.models.registry import Registry
 from orchestrator.organizations import service as organizations
 from orchestrator.organizations.principal import Principal
+from orchestrator.spending import caps
 from orchestrator.state_machine import transition
 
 IDS_MAX = 200  # batches asked for by id in one list request, as at Groq
@@ -47,6 +48,7 @@ def create(
     earlier = _earlier(tx, principal, new, idempotency_key)
     if earlier is not None:
         return earlier
+    caps.require_open(tx, organization_id=organization.id, project_id=principal.project_id)
     rules = Rules(tiers=tiers, tier=tiers[organization.tier], registry=registry)
     check_parameters(new, rules)
     file = _input_file(tx, principal, new)
@@ -83,6 +85,7 @@ def retry(
     if earlier is not None:
         return earlier
     lines = _unfinished_lines(old)
+    caps.require_open(tx, organization_id=organization.id, project_id=principal.project_id)
     rules = Rules(tiers=tiers, tier=tiers[organization.tier], registry=registry)
     check_parameters(new, rules)
     check_limits(tx, _input_file(tx, principal, new), lines=lines, rules=rules)

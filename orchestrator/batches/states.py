@@ -23,6 +23,7 @@ class BatchTrigger(StrEnum):
     MERGED = "merged"
     WINDOW_CLOSED = "window_closed"
     CANCEL_REQUESTED = "cancel_requested"
+    SPEND_LIMIT_REACHED = "spend_limit_reached"
     GAVE_UP = "gave_up"
 
 
@@ -39,6 +40,7 @@ BATCH: StateMachine[BatchStatus, BatchTrigger] = StateMachine(
         (_S.VALIDATING, _T.GAVE_UP): _S.FAILED,
         (_S.IN_PROGRESS, _T.DRIVEN): _S.FINALIZING,
         (_S.IN_PROGRESS, _T.CANCEL_REQUESTED): _S.CANCELLING,
+        (_S.IN_PROGRESS, _T.SPEND_LIMIT_REACHED): _S.CANCELLED,
         (_S.IN_PROGRESS, _T.WINDOW_CLOSED): _S.EXPIRED,
         (_S.IN_PROGRESS, _T.GAVE_UP): _S.FAILED,
         (_S.FINALIZING, _T.MERGED): _S.COMPLETED,

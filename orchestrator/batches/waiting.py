@@ -10,6 +10,8 @@ from orchestrator.adapters.catalog import ServedModel
 from orchestrator.batches.sharing import ENGINE_HISTORY_SECONDS, Serving
 from orchestrator.engines import service as engines
 from orchestrator.engines.placement import FAILURES_MAX
+from orchestrator.metering.prices import dollars
+from orchestrator.spending.standing import Standing
 
 NAMES_SHOWN = 3  # of adapters that wait
 
@@ -40,6 +42,14 @@ def waiting_for(
         more = f" and {others} more" if others > 0 else ""
         told.append(f"{', '.join(loading[:NAMES_SHOWN])}{more} to be loaded")
     return "; ".join(told) or None
+
+
+def for_money(limit: Standing) -> str:
+    """What a batch waits for that has spent what it was granted, while others hold the rest."""
+    return (
+        f"the {dollars(limit.unspent)} that other running work holds of the spend limit of "
+        f"{dollars(limit.limit.cap_micros)} a month"
+    )
 
 
 def _engines(tx: Session, missing: Sequence[str]) -> str:

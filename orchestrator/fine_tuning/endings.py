@@ -4,12 +4,14 @@ stored and can be used; failed, without. All of them take a job whose row is hel
 from sqlmodel import Session
 
 from orchestrator.fine_tuning import events
+from orchestrator.fine_tuning.holding import work
 from orchestrator.fine_tuning.model import EventLevel, FineTuningJob
 from orchestrator.fine_tuning.states import FINAL, FINE_TUNING, FineTuningStatus, FineTuningTrigger
 from orchestrator.jobs.retry import FailureReason
 from orchestrator.metering import ledger
 from orchestrator.metering.model import UsageKind
 from orchestrator.metering.prices import training_cost_micros
+from orchestrator.spending import holds
 from orchestrator.state_machine import transition
 
 
@@ -54,6 +56,7 @@ def failed(
     job.cost_micros = 0
     job.waiting_for = None
     transition(tx, job, FINE_TUNING, trigger, actor="system", reason=code)
+    holds.release(tx, work(job))
     events.say(tx, job, message, level=EventLevel.ERROR)
 
 
@@ -73,19 +76,19 @@ def given_up(tx: Session, job: FineTuningJob, reason: FailureReason) -> None:
 
 def charge(tx: Session, job: FineTuningJob) -> None:
     """One ledger row for the tokens up to the last stored checkpoint, if there are any; its key makes a
-    second one impossible."""
+    second one impossible. What it held of a spend limit is given back."""
     job.cost_micros = training_cost_micros(job.trained_tokens, job.price_micros)
-    if job.trained_tokens == 0:
-        return
-    ledger.charge(
-        tx,
-        key=job.id,
-        kind=UsageKind.FINE_TUNING,
-        organization_id=job.organization_id,
-        project_id=job.project_id,
-        resource_id=job.id,
-        model=job.base_model,
-        used={"trained_tokens": job.trained_tokens},
-        prices={"training": job.price_micros},
-        cost_micros=job.cost_micros,
-    )
+    if job.trained_tokens > 0:
+        ledger.charge(
+            tx,
+            key=job.id,
+            kind=UsageKind.FINE_TUNING,
+            organization_id=job.organization_id,
+            project_id=job.project_id,
+            resource_id=job.id,
+            model=job.base_model,
+            used={"trained_tokens": job.trained_tokens},
+            prices={"training": job.price_micros},
+            cost_micros=job.cost_micros,
+        )
+    holds.release(tx, work(job))

@@ -14,7 +14,7 @@ from typing import Any
 from sqlmodel import Session
 
 from orchestrator import clock
-from orchestrator.fine_tuning import checkpoints, endings, events, results
+from orchestrator.fine_tuning import checkpoints, endings, events, holding, results
 from orchestrator.fine_tuning.checkpoints import StoredCheckpoint
 from orchestrator.fine_tuning.events import StepMetrics
 from orchestrator.fine_tuning.model import FineTuningJob
@@ -23,10 +23,12 @@ from orchestrator.fine_tuning.states import FINE_TUNING, FineTuningStatus, FineT
 from orchestrator.jobs import service as jobs
 from orchestrator.jobs.model import Job, JobKind, JobStatus
 from orchestrator.jobs.retry import FailureReason
-from orchestrator.metering.prices import training_cost_micros
+from orchestrator.metering.prices import dollars, training_cost_micros
+from orchestrator.spending import holds
 from orchestrator.state_machine import transition
 
 LEASE_SECONDS = 20
+SPEND_LIMIT_REACHED = "spend_limit_reached"
 
 _S, _T = FineTuningStatus, FineTuningTrigger
 
@@ -87,7 +89,8 @@ def validated(
     total_steps: int,
     report: ResultFile | None,
 ) -> None:
-    """The files are fit for training: validating_files -> queued, and the training joins the queue."""
+    """The files are fit for training: validating_files -> queued, and the training joins the queue; or
+    -> failed where a spend limit does not have its price."""
     job = held(tx, lease)
     job.hyperparameters = dict(hyperparameters)
     job.lora = dict(lora)
@@ -95,6 +98,12 @@ def validated(
     job.total_steps = total_steps
     if report:
         job.report_file_id = results.add(tx, job, report, "report.jsonl")
+    short = holds.hold_all(tx, holding.work(job), holding.price(job))
+    if short is not None:
+        message = f"This job costs {dollars(holding.price(job))}, which a spend limit does not have. "
+        endings.failed(tx, job, _T.REJECTED, code=SPEND_LIMIT_REACHED, message=message + short.words())
+        jobs.complete(tx, job_id=lease.job_id, token=lease.token)
+        return
     transition(tx, job, FINE_TUNING, _T.VALIDATED, actor="system")
     events.say(tx, job, "Files validated, moving job to queued state")
     files_job = jobs.get(tx, lease.job_id)

@@ -26,6 +26,7 @@ from orchestrator.metering.price_lists import training_price_now
 from orchestrator.models.registry import Registry
 from orchestrator.organizations import service as organizations
 from orchestrator.organizations.principal import Principal
+from orchestrator.spending import caps
 from orchestrator.state_machine import transition
 
 _S, _T = FineTuningStatus, FineTuningTrigger
@@ -50,6 +51,7 @@ def create(
     earlier = _earlier(tx, principal, new, idempotency_key)
     if earlier is not None:
         return earlier
+    caps.require_open(tx, organization_id=organization.id, project_id=principal.project_id)
     tier = tiers[organization.tier]
     admitted = admit(tx, new, organization_id=organization.id, tier=tier, tiers=tiers, registry=registry)
     check_limits(tx, organization_id=organization.id, tier=tier, tiers=tiers)

@@ -35,6 +35,7 @@ from orchestrator.batches.result_lines import (
     unanswered,
 )
 from orchestrator.batches.segments import LineUsage, SegmentWriter
+from workers.inference.budget import Budget
 from workers.inference.client import (
     LINE_SECONDS_MAX,
     Answered,
@@ -67,6 +68,7 @@ class Orders:
     stop: str | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     remaining: dict[str, int] = field(default_factory=dict)  # lines without a result, by model
+    budget: Budget | None = None  # what it may spend; None: whatever it likes
 
     def retarget(self, targets: Mapping[str, Sequence[Target]]) -> None:
         """From now on send to these engines, so many lines to each. What is in flight stays."""
@@ -123,6 +125,7 @@ class _Walk:
         self._requests = requests
         self._lanes = [Lane(model, lines) for model, lines in order.items()]
         self._orders = orders
+        self._budget = orders.budget or Budget(index)
         self._segments = segments
         self._client = client
         self._running: set[asyncio.Task[None]] = set()  # lines in flight, engines at rest
@@ -170,6 +173,9 @@ class _Walk:
             target = self._free_target(lane)
             line = lane.next() if target else None
             if target is None or line is None:
+                return
+            if not self._budget.reserve(line.number):
+                lane.held_back = line
                 return
             lane.in_flight[target.engine_id] = lane.in_flight.get(target.engine_id, 0) + 1
             self._start(self._send(lane, line, target))
@@ -223,6 +229,7 @@ class _Walk:
                     assert_never(outcome)
         finally:
             lane.in_flight[target.engine_id] -= 1
+            self._budget.release(line.number)
         self._fill(lane)  # not when cancelled: then all is ending
 
     async def _answered(
@@ -257,6 +264,7 @@ class _Walk:
 
     async def _record(self, lane: Lane, line: Line, kind: Kind, data: bytes, usage: LineUsage | None) -> None:
         await self._segments.add(line.number, kind, data, model=lane.model, usage=usage)
+        self._budget.answered(line.number, usage if kind is Kind.OUTPUT else None)
         self._orders.remaining[lane.model] -= 1
         self._end_if_done()
 

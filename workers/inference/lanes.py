@@ -23,10 +23,14 @@ class Lane:
     sent: int = 0  # of `order`
     again: deque[Line] = field(default_factory=deque)
     suspects: deque[Line] = field(default_factory=deque)
+    held_back: Line | None = None  # was to be sent next, and waits for money
     in_flight: dict[str, int] = field(default_factory=dict)  # by engine
 
     def next(self) -> Line | None:
         """The next line to send, if any may be sent now."""
+        if self.held_back:
+            line, self.held_back = self.held_back, None
+            return line
         if self.again:
             return self.again.popleft()
         if self.sent < len(self.order):

@@ -64,7 +64,14 @@ def running(tx: Session, *, total: int = 3, **columns: object) -> BatchLease:
     """A batch that has been validated."""
     lease = begun(tx, **columns)
     assert progress.validated(
-        tx, lease, total=total, model=MODEL, errors=None, estimate={}, rates=RATES, report=None
+        tx,
+        lease,
+        total=total,
+        model=MODEL,
+        errors=None,
+        estimate={"expected_cost_micros": 0},
+        rates=RATES,
+        report=None,
     )
     return lease
 
@@ -187,7 +194,7 @@ def test_an_engine_that_cannot_start_stops_the_batch_with_its_last_words(databas
             )
         situation = beat(tx, lease)
         assert situation.stop is Stop.ENGINE_FAILED
-        assert situation.engine_words == f"{MODEL}: ValueError: no such model"
+        assert situation.words == f"{MODEL}: ValueError: no such model"
 
 
 def test_a_cancel_and_a_closed_window_stop_the_batch(database: Database) -> None:
@@ -209,7 +216,6 @@ def test_a_finished_batch_has_its_files_its_charge_and_its_status_at_once(databa
             tx,
             lease,
             stop=None,
-            engine_words=None,
             output=result("output", 2),
             error=result("error", 1),
         )
@@ -230,7 +236,6 @@ def test_a_batch_cancelled_while_its_last_line_came_ends_cancelled(database: Dat
             tx,
             lease,
             stop=Stop.CANCELLED,
-            engine_words=None,
             output=None,
             error=result("error", 3),
         )

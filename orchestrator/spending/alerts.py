@@ -1,0 +1,159 @@
+"""Spends to be told of: once for each threshold and month, as a webhook event and in what the API shows.
+
+What counts is what is charged and, where a limit or an alert has running work watched, what that has cost.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+from sqlalchemy import ColumnElement, func, or_, update
+from sqlmodel import Session, col, select
+
+from orchestrator import clock, ids
+from orchestrator.audit import service as audit
+from orchestrator.database.pages import Page, PageRequest, fetch
+from orchestrator.errors import Conflict, NotFound
+from orchestrator.metering.ledger import month_of
+from orchestrator.spending.model import SpendAlert
+from orchestrator.spending.standing import ORGANIZATION, spending
+
+ALERTS_MAX = 100  # of one organization, or of one project
+REACHED = "spend_alert.reached"  # the event's type
+
+
+def create(
+    tx: Session,
+    *,
+    organization_id: str,
+    project_id: str = ORGANIZATION,
+    threshold_micros: int,
+    recipients: Sequence[str] = (),
+    subject_prefix: str | None = None,
+    actor: str,
+) -> SpendAlert:
+    """A new alert; a spend that is past it already is told with the next charge. Raises Conflict beyond
+    ALERTS_MAX."""
+    count = tx.exec(
+        select(func.count())
+        .select_from(SpendAlert)
+        .where(SpendAlert.organization_id == organization_id, SpendAlert.project_id == project_id)
+    ).one()
+    if count >= ALERTS_MAX:
+        raise Conflict(f"There are {count} spend alerts already, and {ALERTS_MAX} are allowed. Delete one.")
+    alert = SpendAlert(
+        id=ids.new("spend_alert_"),
+        organization_id=organization_id,
+        project_id=project_id,
+        threshold_micros=threshold_micros,
+        recipients=list(recipients),
+        subject_prefix=subject_prefix,
+        created_at=clock.now(),
+    )
+    tx.add(alert)
+    _record(tx, "created", alert, actor=actor, after={"threshold_micros": threshold_micros})
+    return alert
+
+
+def change(
+    tx: Session,
+    alert: SpendAlert,
+    *,
+    threshold_micros: int,
+    recipients: Sequence[str],
+    subject_prefix: str | None,
+    actor: str,
+) -> SpendAlert:
+    """Another threshold or another address. A new threshold may be told of again in this month."""
+    before = alert.threshold_micros
+    alert.recipients, alert.subject_prefix = list(recipients), subject_prefix
+    if threshold_micros != before:
+        alert.threshold_micros, alert.alerted_month = threshold_micros, None
+        after = {"threshold_micros": threshold_micros}
+        _record(tx, "updated", alert, actor=actor, before={"threshold_micros": before}, after=after)
+    return alert
+
+
+def delete(tx: Session, alert: SpendAlert, *, actor: str) -> None:
+    """No such alert from now on."""
+    _record(tx, "deleted", alert, actor=actor, before={"threshold_micros": alert.threshold_micros})
+    tx.delete(alert)
+
+
+def get(tx: Session, alert_id: str, *, organization_id: str, project_id: str = ORGANIZATION) -> SpendAlert:
+    """One alert of an organization or of one project of it. Raises NotFound."""
+    alert = tx.get(SpendAlert, alert_id)
+    if alert is None or (alert.organization_id, alert.project_id) != (organization_id, project_id):
+        raise NotFound(f"No spend alert found with id '{alert_id}'.", param="alert_id")
+    return alert
+
+
+def list_page(
+    tx: Session, request: PageRequest, *, organization_id: str, project_id: str = ORGANIZATION
+) -> Page[SpendAlert]:
+    """One page of the alerts of an organization, or of one project of it. Raises Invalid for an unknown
+    cursor."""
+    where = [col(SpendAlert.project_id) == project_id]
+    return fetch(tx, SpendAlert, request, organization_id=organization_id, where=where)
+
+
+def wanted(tx: Session, *, organization_id: str, project_id: str) -> bool:
+    """Whether some alert over this project was not told of in this month."""
+    return bool(_silent(tx, organization_id, project_id))
+
+
+def fire(tx: Session, *, organization_id: str, project_id: str) -> list[SpendAlert]:
+    """Tell of every alert over this project that the spending has come to: whoever charges calls this after
+    it. One UPDATE decides who tells, so each is told of once in a month."""
+    told = []
+    silent = _silent(tx, organization_id, project_id)
+    for scope in dict.fromkeys(alert.project_id for alert in silent):
+        now = spending(tx, organization_id, project_id=scope)
+        due = [a for a in silent if a.project_id == scope and a.threshold_micros <= now.spent]
+        for alert in due:
+            first = tx.execute(
+                update(SpendAlert)
+                .where(col(SpendAlert.id) == alert.id, _not_told_in(now.month))
+                .values(alerted_month=now.month, alerted_at=clock.now()),
+                execution_options={"synchronize_session": False},
+            )
+            if first.rowcount:  # type: ignore[attr-defined]  # an UPDATE's cursor result has it
+                tx.refresh(alert)
+                told.append(alert)
+    return told
+
+
+def _silent(tx: Session, organization_id: str, project_id: str) -> Sequence[SpendAlert]:
+    """The alerts over a project that were not told of in this month."""
+    return tx.exec(
+        select(SpendAlert)
+        .where(SpendAlert.organization_id == organization_id)
+        .where(col(SpendAlert.project_id).in_((ORGANIZATION, project_id)))
+        .where(_not_told_in(month_of(clock.now())))
+        .order_by(col(SpendAlert.project_id), col(SpendAlert.threshold_micros))
+        .limit(2 * ALERTS_MAX)
+    ).all()
+
+
+def _not_told_in(month: date) -> ColumnElement[bool]:
+    return or_(col(SpendAlert.alerted_month).is_(None), col(SpendAlert.alerted_month) != month)
+
+
+def _record(
+    tx: Session,
+    verb: str,
+    alert: SpendAlert,
+    *,
+    actor: str,
+    before: Mapping[str, int] | None = None,
+    after: Mapping[str, int] | None = None,
+) -> None:
+    audit.record(
+        tx,
+        f"spend_alert.{verb}",
+        organization_id=alert.organization_id,
+        project_id=alert.project_id or None,
+        actor=actor,
+        subject_id=alert.id,
+        before=before,
+        after=after,
+    )
