@@ -23,11 +23,14 @@ from api.routes import (
     fine_tuning_estimates,
     fine_tunings,
     health,
+    invoices,
     models,
     operators,
     organizations,
+    price_lists,
     tiers,
     uploads,
+    usage,
     validations,
 )
 from api.slots import Slots
@@ -44,7 +47,7 @@ PREFIXES = ("/v1", "/openai/v1")
 
 ROUTES = (
     *(files, validations, uploads, batches, fine_tuning, fine_tuning_estimates, fine_tunings),
-    *(models, tiers, organizations, operators),
+    *(models, tiers, usage, invoices, organizations, operators, price_lists),
 )
 
 DESCRIPTION = """

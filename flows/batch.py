@@ -22,6 +22,7 @@ from flows.stop import current_stop
 from orchestrator.batches.model import Batch
 from orchestrator.batches.states import BatchStatus
 from orchestrator.errors import LeaseLost
+from orchestrator.metering.prices import dollars
 
 STEP: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
@@ -90,7 +91,7 @@ def summary(batch: Batch) -> str:
         "lines": batch.request_total,
         "completed": batch.request_completed,
         "failed": batch.request_failed,
-        "cost": f"${batch.cost_micros / 1_000_000:.6f}",
+        "cost": dollars(batch.cost_micros),
         "output file": batch.output_file_id or "none",
         "error file": batch.error_file_id or "none",
     }

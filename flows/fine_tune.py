@@ -18,6 +18,7 @@ from flows.fine_tune_run import FineTuneRun
 from flows.trainer import LastReport
 from orchestrator.fine_tuning import progress
 from orchestrator.fine_tuning.model import FineTuningJob
+from orchestrator.metering.prices import dollars
 from workers.training.reports import Failed, Finished
 
 
@@ -65,7 +66,7 @@ def summary(job: FineTuningJob) -> str:
         "base model": job.base_model,
         "steps": f"{job.step} of {job.total_steps}",
         "trained tokens": job.trained_tokens,
-        "cost": f"${job.cost_micros / 1_000_000:.6f}",
+        "cost": dollars(job.cost_micros),
         "peak memory": "unknown" if peak is None else f"{peak / 2**20:.0f} MiB",
         "metrics": job.result_file_id or "none",
         "error": (job.error or {}).get("message") or "none",

@@ -69,6 +69,13 @@ def decimal(micros: int) -> str:
     return f"{sign}{micros // MICROS}.{micros % MICROS:06d}"
 
 
+def dollars(micros: int) -> str:
+    """An amount for people, exact: "$12.50", "$1,000.00", "$0.000041"."""
+    cents = decimal(micros).rstrip("0")
+    whole, _, places = cents.partition(".")
+    return f"${int(whole):,}.{places:0<2}" if micros >= 0 else f"-{dollars(-micros)}"
+
+
 def training_price_micros(list_price_micros: int, factor: float) -> int:
     """Micro-dollars per million trained tokens in a tier with this price factor, exact to a millionth."""
     return list_price_micros * round(factor * MILLION) // MILLION

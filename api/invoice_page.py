@@ -1,0 +1,55 @@
+"""An invoice as a page that prints well. It loads nothing: no script, no font, no image."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from api.schemas.invoices import InvoiceLineObject, InvoiceObject
+from orchestrator.metering.model import UsageKind
+from orchestrator.metering.prices import dollars
+
+WORK = {
+    UsageKind.BATCH: "Batch",
+    UsageKind.FINE_TUNING: "Fine-tuning",
+    UsageKind.SANDBOX: "Sandbox",
+}
+# Names are customers' own: whatever they hold, the page runs and fetches nothing.
+HEADERS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
+
+_environment = Environment(
+    loader=FileSystemLoader(Path(__file__).with_name("pages")), autoescape=True, undefined=StrictUndefined
+)
+
+
+def invoice_page(invoice: InvoiceObject) -> str:
+    """The page's HTML."""
+    last_day = datetime.fromtimestamp(invoice.period_end, UTC) - timedelta(days=1)
+    return _environment.get_template("invoice.html").render(
+        invoice=invoice,
+        first_day=datetime.fromtimestamp(invoice.period_start, UTC).date(),
+        last_day=last_day.date(),
+        work=WORK,
+        details=details,
+        dollars=dollars,
+    )
+
+
+def details(line: InvoiceLineObject) -> str:
+    """What a line adds up: counts, each at its price where the ledger has it, and the discount."""
+    counts = (
+        (line.input_tokens - line.cached_tokens, "input", "input"),
+        (line.cached_tokens, "cached input", "cached_input"),
+        (line.output_tokens, "output", "output"),
+        (line.trained_tokens, "trained", "training"),
+    )
+    parts = [f"{count:,} {what}{_at(line, price)}" for count, what, price in counts if count]
+    if line.lines:
+        parts.insert(0, f"{line.lines:,} lines")
+    if discount := line.prices.get("discount"):
+        parts.append(f"less {discount:.6%}".replace(".000000%", "%"))
+    return " · ".join(parts)
+
+
+def _at(line: InvoiceLineObject, price: str) -> str:
+    return f" at {dollars(int(line.prices[price]))}" if price in line.prices else ""
