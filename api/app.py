@@ -28,6 +28,7 @@ from api.routes import (
     operators,
     organizations,
     price_lists,
+    spending,
     tiers,
     uploads,
     usage,
@@ -47,7 +48,7 @@ PREFIXES = ("/v1", "/openai/v1")
 
 ROUTES = (
     *(files, validations, uploads, batches, fine_tuning, fine_tuning_estimates, fine_tunings),
-    *(models, tiers, usage, invoices, organizations, operators, price_lists),
+    *(models, tiers, usage, invoices, organizations, operators, price_lists, spending),
 )
 
 DESCRIPTION = """

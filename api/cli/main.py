@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from api.cli import batch, doctor, files, fine_tune, models, organizations, render, up
+from api.cli import batch, doctor, files, fine_tune, models, organizations, render, spend, up
 from api.cli.client import NoKey, Refused, Unreachable
 from api.cli.exits import HELP, Exit
 
@@ -56,5 +56,6 @@ app.add_typer(batch.app, name="batch")
 app.add_typer(fine_tune.app, name="fine-tune")
 app.add_typer(files.app, name="files")
 app.add_typer(models.app, name="model")
+app.add_typer(spend.app, name="spend")
 app.add_typer(organizations.organization_app, name="org")
 app.add_typer(organizations.key_app, name="key")
