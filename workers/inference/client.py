@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 from yarl import URL
 
+from orchestrator.batches.answer_usage import read_usage
 from orchestrator.batches.segments import LineUsage
 
 LINE_SECONDS_MAX = 3600.0
@@ -148,34 +149,12 @@ class EngineClient:
         if status >= 500 and not await self.healthy(target):
             return EngineGone(sent=True)
         try:
-            usage = _read_usage(body)
+            usage = read_usage(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return _unreadable(status, body[:_SHOWN_BYTES].decode(errors="replace"))
         if b"\n" in body or b"\r" in body:  # white space: inside a JSON string they are escaped
             body = body.translate(_ONE_LINE)
         return Answered(status, body, usage)
-
-
-class _Details(Struct):
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-
-class _Usage(Struct):
-    """Tokens under the names of `/v1/responses` (input, output) and of the other endpoints."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _Details | None = None
-    completion_tokens_details: _Details | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    input_tokens_details: _Details | None = None
-    output_tokens_details: _Details | None = None
-
-
-class _Answer(Struct):
-    usage: _Usage | None = None
 
 
 class _Error(Struct):
@@ -194,27 +173,8 @@ def _error_param(body: bytes) -> str | None:
         return None
 
 
-_decode = msgspec.json.Decoder(_Answer).decode
-_NO_DETAILS = _Details()
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 _SHOWN_BYTES = 500
-
-
-def _read_usage(body: bytes) -> LineUsage:
-    """The token counts of an answer. Raises DecodeError or UnicodeDecodeError if it is no JSON."""
-    if not body.isascii():
-        body.decode()  # the decoder does not look into strings that it skips
-    usage = _decode(body).usage
-    if usage is None:
-        return LineUsage()
-    inputs = usage.prompt_tokens_details or usage.input_tokens_details or _NO_DETAILS
-    outputs = usage.completion_tokens_details or usage.output_tokens_details or _NO_DETAILS
-    return LineUsage(
-        input_tokens=usage.prompt_tokens or usage.input_tokens or 0,
-        cached_tokens=inputs.cached_tokens or 0,
-        output_tokens=usage.completion_tokens or usage.output_tokens or 0,
-        reasoning_tokens=outputs.reasoning_tokens or 0,
-    )
 
 
 def _unreadable(status: int, found: str) -> Answered:
