@@ -18,6 +18,7 @@ from tests.benchmarks import (
     idle,
     in_flight,
     many_small,
+    overshoot,
     training,
     upload,
     validation,
@@ -35,6 +36,7 @@ BENCHMARKS: Mapping[str, Callable[..., Table]] = {
     "warm_batch": warm_batch.measure,
     "many_small": many_small.measure,
     "adapters": adapters.measure,
+    "overshoot": overshoot.measure,
     "training": training.measure,
 }
 
