@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from workers.training.packing import SHAPE_STEP
+
 NAME = "packed"
 # With a sliding window, queries are taken so many at a time and see only the keys that they can.
 WINDOW_BLOCK = 256
@@ -96,11 +98,15 @@ def _one_sequence(
     query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
 ) -> Tensor:
     grouped = query.shape[1] != key.shape[1]
+    own = query.shape[2]
+    # To a round length, by tokens that come after all others and which none of them sees.
+    query, key, value = (F.pad(each, (0, 0, 0, -own % SHAPE_STEP)) for each in (query, key, value))
     length = query.shape[2]
     if window is None or length <= window:
-        return F.scaled_dot_product_attention(
+        attended = F.scaled_dot_product_attention(
             query, key, value, is_causal=True, scale=scaling, enable_gqa=grouped
         )
+        return attended[:, :, :own]
     blocks = []
     for start in range(0, length, WINDOW_BLOCK):
         end = min(start + WINDOW_BLOCK, length)
@@ -117,4 +123,4 @@ def _one_sequence(
                 enable_gqa=grouped,
             )
         )
-    return torch.cat(blocks, dim=2)
+    return torch.cat(blocks, dim=2)[:, :, :own]

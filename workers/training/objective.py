@@ -1,17 +1,20 @@
 """What a training tries to make small."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from peft import PeftModel
+from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 
 from orchestrator.datasets.token_file import TokenFile
 from workers.training.cross_entropy import token_losses
-from workers.training.packing import IGNORED, Pack
+from workers.training.packing import IGNORED, Pack, padded
 from workers.training.spec import TrainingSpec
 
 # Of the preferred answers' own likelihood in a DPO loss, as Llama 3 was trained (arXiv:2407.21783, 4.1.4).
@@ -98,18 +101,31 @@ def learnt_tokens(model: PeftModel, pack: Pack) -> tuple[Tensor, Tensor, Tensor]
     which sequence of the pack it is i64 [n]."""
     device = model.device
     base = model.get_base_model()
-    bounds = torch.tensor([0, *pack.ends], dtype=torch.int32, device=device)
-    longest = max(end - start for start, end in zip((0, *pack.ends), pack.ends, strict=False))
-    hidden = base.base_model(
-        input_ids=torch.from_numpy(pack.ids)[None].to(device),
-        position_ids=torch.from_numpy(pack.positions)[None].to(device),
-        use_cache=False,
-        cu_seq_lens_q=bounds,
-        cu_seq_lens_k=bounds,
-        max_length_q=longest,
-        max_length_k=longest,
-    ).last_hidden_state[0]
+    ids, positions, ends = padded(pack)
+    bounds = torch.tensor([0, *ends], dtype=torch.int32, device=device)
+    longest = max(end - start for start, end in pairwise((0, *ends)))
+    with _adapter_in_base_precision(model):
+        hidden = base.base_model(
+            input_ids=torch.from_numpy(ids)[None].to(device),
+            position_ids=torch.from_numpy(positions)[None].to(device),
+            use_cache=False,
+            cu_seq_lens_q=bounds,
+            cu_seq_lens_k=bounds,
+            max_length_q=longest,
+            max_length_k=longest,
+        ).last_hidden_state[0]
     targets = torch.from_numpy(pack.targets).to(device)
     places = (targets != IGNORED).nonzero()[:, 0]
     losses, right = token_losses(hidden[places], base.get_output_embeddings().weight, targets[places])
     return losses, right, torch.searchsorted(bounds[1:], places, right=True)
+
+
+@contextmanager
+def _adapter_in_base_precision(model: PeftModel) -> Iterator[None]:
+    """Reckon a bf16 base's adapter in bf16, too, its weights staying fp32. By itself PEFT makes and keeps an
+    fp32 copy of each layer's input, which is more than everything else that a step remembers."""
+    if model.dtype != torch.bfloat16:
+        yield
+        return
+    with disable_input_dtype_casting(model), torch.autocast(model.device.type, torch.bfloat16):
+        yield

@@ -7,6 +7,7 @@ the same examples at the same steps.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,11 @@ import numpy.typing as npt
 from orchestrator.datasets.token_file import TokenFile
 
 IGNORED = -100  # a target that nobody learns
+# Lengths are rounded up to this before a model sees them: torch keeps compiled kernels and memory for every
+# shape that it ever met, on a CPU some 50 MB a step where each is another.
+SHAPE_STEP = 64
+
+Tokens: TypeAlias = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -24,9 +30,9 @@ class Pack:
     nothing is learnt over a boundary. Sequence i ends before `ends[i]`.
     """
 
-    ids: npt.NDArray[np.int64]
-    positions: npt.NDArray[np.int64]
-    targets: npt.NDArray[np.int64]
+    ids: Tokens
+    positions: Tokens
+    targets: Tokens
     ends: tuple[int, ...]
 
 
@@ -83,3 +89,16 @@ def lay_out(tokens: TokenFile, numbers: Sequence[int]) -> Pack:
         targets.append(following)
         ends.append(ends[-1] + len(own))
     return Pack(np.concatenate(ids), np.concatenate(positions), np.concatenate(targets), tuple(ends[1:]))
+
+
+def padded(pack: Pack) -> tuple[Tokens, Tokens, tuple[int, ...]]:
+    """A pack's ids, positions and ends, with one more sequence of nothing up to a round length."""
+    missing = -len(pack.ids) % SHAPE_STEP
+    if not missing:
+        return pack.ids, pack.positions, pack.ends
+    nothing = np.zeros(missing, np.int64)
+    return (
+        np.concatenate([pack.ids, nothing]),
+        np.concatenate([pack.positions, np.arange(missing)]),
+        (*pack.ends, len(pack.ids) + missing),
+    )
