@@ -78,12 +78,16 @@ async def _store_unfinished(run: BatchRun, index: LineIndex, results: ResultMap)
 
 
 def _require_all(run: BatchRun, output: ResultFile | None, error: ResultFile | None) -> None:
-    """Every line that was to run is in one of the two files."""
+    """Every line that was to run is in one of the two files, and what will be charged are those with an
+    answer."""
     found = sum(file.lines for file in (output, error) if file)
     if found != run.batch.request_total:
         raise ResultsIncomplete(
             f"{run.batch.id}: {found} lines in the result files, {run.batch.request_total} expected"
         )
+    answers, charged = output.lines if output else 0, sum(used["lines"] for used in run.batch.usage.values())
+    if answers != charged:
+        raise ResultsIncomplete(f"{run.batch.id}: {answers} answers, and {charged} lines to charge")
 
 
 def _finish(run: BatchRun, stop: Stop | None, output: ResultFile | None, error: ResultFile | None) -> None:

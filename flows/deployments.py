@@ -59,6 +59,7 @@ DEPLOYMENTS = (
     Deployment("fine-tune", "flows.fine_tune.fine_tune", "gpu"),
     Deployment("serve-engine", "flows.engine.serve_engine", "gpu"),
     Deployment("housekeeping", "flows.maintenance.housekeeping", "cpu", every=timedelta(minutes=10)),
+    Deployment("check-books", "flows.books.check_books", "cpu"),
 )
 
 

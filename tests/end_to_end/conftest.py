@@ -6,6 +6,7 @@ import openai
 import pytest
 from openai.types import Batch
 
+from tests.books import assert_books_agree
 from tests.customer import chat, customer, submit
 from tests.yard_fixture import BROKEN
 from tests.yard_process import YardProcess
@@ -29,3 +30,10 @@ def enterprise(yard: YardProcess) -> Iterator[openai.OpenAI]:
 def doomed(enterprise: openai.OpenAI) -> Batch:
     """A batch whose model no engine can load, sent first: giving up takes three starts of vLLM."""
     return submit(enterprise, [chat(0, model=BROKEN), chat(1, model=BROKEN)])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _books_agree(yard: YardProcess) -> Iterator[None]:
+    """After all that was finished, cancelled, retried and trained, every charge follows from the files."""
+    yield
+    assert_books_agree(yard)

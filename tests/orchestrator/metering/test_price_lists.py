@@ -31,7 +31,10 @@ def test_what_was_noted_goes_before_what_a_process_has_read_itself(database: Dat
         organization = make_organization(tx)
         assert in_force(tx, organization.id) == PUBLIC
         price_lists.note_public(tx, {"small": LARGE})
-        assert in_force(tx, organization.id) == {"small": Prices(1_000, 500, 2_000, training=500), "large": LARGE}
+        assert in_force(tx, organization.id) == {
+            "small": Prices(1_000, 500, 2_000, training=500),
+            "large": LARGE,
+        }
 
 
 def test_an_organizations_own_prices_are_its_alone_and_can_be_taken_back(database: Database) -> None:
