@@ -1,7 +1,7 @@
 """check-books: reckons the whole ledger again from result files and checkpoints.
 
-Started by an operator, from Prefect's pages or with `prefect deployment run check-books/check-books`. It reads
-every result file there is.
+Started by an operator, from Prefect's pages or with `prefect deployment run check-books/check-books`. It
+reads every result file there is.
 """
 
 from prefect import flow
