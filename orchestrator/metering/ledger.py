@@ -24,8 +24,9 @@ def charge(
     prices: Mapping[str, float],
     cost_micros: int,
 ) -> Usage:
-    """Charge once: `key` makes a second row impossible. `used` counts "lines", "input_tokens" (of which
-    "cached_tokens"), "output_tokens" and "trained_tokens"; `prices` are as in Usage."""
+    """Charge once: `key` makes a second row impossible. `used` counts "lines" (1 of a synchronous
+    request), "input_tokens" (of which "cached_tokens"), "output_tokens" and "trained_tokens"; `prices` are as
+    in Usage."""
     now = clock.now()
     row = Usage(
         id=ids.new("usage_"),

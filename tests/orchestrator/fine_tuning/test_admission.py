@@ -13,6 +13,8 @@ from orchestrator.errors import Invalid, NotEntitled, QuotaExceeded
 from orchestrator.files.model import Purpose
 from orchestrator.fine_tuning.admission import SEED_MAX, NewFineTuning, method_of
 from orchestrator.fine_tuning.model import Method
+from orchestrator.metering import price_lists
+from orchestrator.metering.prices import Prices
 from tests.factories import make_principal
 from tests.orchestrator.fine_tuning.jobs_at import an_enterprise, create, dataset
 
@@ -107,6 +109,15 @@ def test_a_changed_tiers_file_alone_opens_training_at_its_own_price(
         assert create(tx, principal, tiers=tiers).price_micros == 2_500_000
         with pytest.raises(QuotaExceeded, match="The Enterprise tier allows 4"):
             create(tx, principal, tiers=tiers)
+
+
+def test_a_training_costs_what_the_organizations_own_list_says(database: Database) -> None:
+    with database.transaction() as tx:
+        principal = make_principal(tx, tier="enterprise")
+        own = {"yard-smoke": Prices(1, 1, 1, training=700_000)}
+        price_lists.set_own(tx, own, organization_id=principal.organization_id, actor="key_1")
+        assert create(tx, principal).price_micros == 700_000
+        assert create(tx, make_principal(tx, tier="enterprise")).price_micros == 2_000_000
 
 
 def test_a_limit_of_the_last_tier_names_no_tier_without_fine_tuning(database: Database) -> None:
