@@ -18,7 +18,11 @@ WORK = {
 HEADERS = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 _environment = Environment(
-    loader=FileSystemLoader(Path(__file__).with_name("pages")), autoescape=True, undefined=StrictUndefined
+    loader=FileSystemLoader(Path(__file__).with_name("pages")),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 
 

@@ -115,6 +115,7 @@ class BatchObject(Identified):
     progress: Progress
     estimate: dict[str, Any] | None
     cost: Cost
+    prices: dict[str, dict[str, float]] | None  # by model, as quoted and charged; null until it is validated
     flow_run_url: str | None
 
     @classmethod
@@ -151,6 +152,7 @@ class BatchObject(Identified):
             progress=_progress(batch),
             estimate=batch.estimate,
             cost=Cost(amount_micros=batch.cost_micros, charged=batch.cost_micros > 0),
+            prices=batch.rates,
             flow_run_url=f"{prefect_ui_url}/runs/flow-run/{flow_run}" if flow_run else None,
         )
 

@@ -12,7 +12,7 @@ from openai.types import Batch
 from sqlmodel import select
 
 from orchestrator.entitlements.tiers import Tiers
-from orchestrator.metering.model import Usage
+from orchestrator.metering.model import PriceList, Usage
 from orchestrator.metering.prices import cost_micros
 from orchestrator.models.registry import Registry
 from tests.customer import (
@@ -99,6 +99,11 @@ def test_the_output_file_alone_is_the_invoice(
     assert extra(batch, "cost") == {"amount_micros": owed, "currency": "usd", "charged": True}
     with yard.database.read() as tx:
         rows = tx.exec(select(Usage).where(Usage.resource_id == batch.id)).all()
+        public = tx.exec(select(PriceList)).one()
+    assert (
+        extra(batch, "prices")["yard-smoke"].items()
+        <= {**public.prices["yard-smoke"], "discount": discount}.items()
+    )
     assert [(row.model, row.cost_micros) for row in rows] == [("yard-smoke", owed)]
     assert owed > 0
 
