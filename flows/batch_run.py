@@ -113,7 +113,7 @@ class BatchRun(LeasedRun):
                 self.orders.stop_sending("drained")
             case "cancelled":
                 await asyncio.to_thread(self._cancelled_in_prefect)
-        budget = self.orders.budget
+        budget = None if self.stop else self.orders.budget  # who stops asks for no more money
         stalled = budget is not None and budget.stalled
         bill = budget.bill() if budget is not None else None
         situation = await asyncio.to_thread(self._exchange, bill, stalled)

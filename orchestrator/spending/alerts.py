@@ -96,11 +96,6 @@ def list_page(
     return fetch(tx, SpendAlert, request, organization_id=organization_id, where=where)
 
 
-def wanted(tx: Session, *, organization_id: str, project_id: str) -> bool:
-    """Whether some alert over this project was not told of in this month."""
-    return bool(_silent(tx, organization_id, project_id))
-
-
 def fire(tx: Session, *, organization_id: str, project_id: str) -> list[SpendAlert]:
     """Tell of every alert over this project that the spending has come to: whoever charges calls this after
     it. One UPDATE decides who tells, so each is told of once in a month."""

@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import func, or_
+from sqlalchemy import select as sql_select
 from sqlalchemy.dialects.postgresql import insert
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
 from orchestrator import clock
 from orchestrator.spending import alerts
 from orchestrator.spending.bill import Bill, grant
-from orchestrator.spending.model import SpendHold
-from orchestrator.spending.standing import Standing, standings
+from orchestrator.spending.model import SpendAlert, SpendHold, SpendLimit
+from orchestrator.spending.standing import ORGANIZATION, Standing, standings
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,12 @@ UNLIMITED = Allowance(None)
 def settle(tx: Session, work: Work, bill: Bill) -> Allowance:
     """Note what work has cost, and grant what it asks for if that is there. Cheap while it asks for nothing
     and no cap has been lowered: no row that others want is locked."""
+    if not _watched(tx, work):
+        return UNLIMITED
     limits = standings(tx, organization_id=work.organization_id, project_id=work.project_id)
     if not limits:
-        if alerts.wanted(tx, organization_id=work.organization_id, project_id=work.project_id):
-            _note(tx, work, bill, granted=bill.committed)
-            _tell(tx, work)
+        _note(tx, work, bill, granted=bill.committed)
+        _tell(tx, work)
         return UNLIMITED
     hold = tx.get(SpendHold, work.resource_id, populate_existing=True)
     enough = hold is not None and hold.granted_micros >= bill.committed and bill.wanted == 0
@@ -84,6 +86,18 @@ def release(tx: Session, work: Work) -> None:
         tx.delete(hold)
     tx.flush()
     _tell(tx, work)
+
+
+def _watched(tx: Session, work: Work) -> bool:
+    """Whether there is a limit or an alert over the work: one look, with every heartbeat of every batch."""
+    over = [
+        select(table.organization_id)
+        .where(table.organization_id == work.organization_id)
+        .where(col(table.project_id).in_((ORGANIZATION, work.project_id)))
+        .exists()
+        for table in (SpendLimit, SpendAlert)
+    ]
+    return bool(tx.execute(sql_select(or_(*over))).scalar())
 
 
 def _settle_locked(tx: Session, work: Work, bill: Bill) -> Allowance:

@@ -26,6 +26,7 @@ from tests.factories import make_file, make_principal
 
 MODEL = "yard-smoke"
 TIERS = Tiers.load()
+PRICE_MICROS = 60_000  # of a whole training: 30,000 tokens at two dollars for a million
 
 
 def a_model(name: str = MODEL, *, lora: bool = True) -> ModelSpec:
@@ -88,7 +89,7 @@ def queued(tx: Session, principal: Principal) -> str:
         lease,
         hyperparameters={"n_epochs": 3},
         lora={"r": 16},
-        estimate={"duration_seconds": 100.0},
+        estimate={"duration_seconds": 100.0, "cost_micros": PRICE_MICROS},
         total_steps=30,
         report=None,
     )

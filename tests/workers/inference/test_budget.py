@@ -1,5 +1,6 @@
 """What a drive may spend, line by line."""
 
+import asyncio
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 from orchestrator.batches.line_index import LineIndex, LineIndexBuilder
 from orchestrator.batches.segments import LineUsage
 from orchestrator.metering.prices import Prices, Rate
+from tests.workers.inference.bench import bench, lines, said, start, until
 from workers.inference.budget import QUOTE_ANSWERS, Budget
+
+__all__ = ["bench", "start"]
 
 RATE = Rate(Prices(input=1_000_000, cached_input=500_000, output=2_000_000), 0.0)  # a token is 1, or 2
 
@@ -131,3 +135,22 @@ def test_without_rates_and_a_limit_everything_may_be_sent():
     budget = Budget(index_of(3))
     assert all(budget.reserve(line) for line in range(3))
     assert budget.bill().spent == 0
+
+
+async def test_a_drive_waits_for_money_and_goes_on_with_more(bench, start) -> None:
+    engine, asked = await start(), asyncio.Event()
+    bench.of(*lines(6))  # each costs 7 and twice 3 of answer
+    sizes = {"prompt_tokens": 7, "max_output_tokens": 3}
+    index = replace(bench.index, **{name: np.full(6, size, np.uint32) for name, size in sizes.items()})
+    budget = Budget(index, todo=range(6), rates={"m": RATE}, output_share=1.0, on_short=asked.set)
+    budget.grant(2 * 13)
+    bench.orders.budget = budget
+    driving = asyncio.create_task(bench.drive(engine.target(6)))
+    await asked.wait()
+    await until(lambda: budget.stalled)
+    assert engine.seen.total() == 2
+    budget.grant(6 * 13)
+    bench.orders.changed.set()
+    await driving
+    assert await bench.contents() == said(6)
+    assert engine.seen.total() == 6
