@@ -30,17 +30,17 @@ PLAIN_MICRO_TOKENS_MIN = {True: 4_096, False: 256}  # by whether there is CUDA
 class Cost:
     """Bytes, and factors of bytes."""
 
-    # Measured on a CPU, 2026-11-24: whole runs of the smoke model and of one of 30 million weights, fp32 and
-    # bf16, peak within 15% of this. Memory that is free but not given back weighs most, and is as much with
-    # gradient checkpointing as without. No GPU was there to measure: for CUDA the formula stands alone.
+    # Measured on a CPU, 2026-11-24: whole runs of the smoke model and of one of 30 million weights, in fp32, as
+    # CPUs train, of ranks 16 and 64, peak within 10% of this. Memory that is free but not given back weighs
+    # most, and is as much with gradient checkpointing as without. No GPU was there to measure: for CUDA the
+    # formula stands alone.
     process_cpu: int = 410 << 20  # an interpreter with torch, transformers and peft
-    activations_cpu: float = 2.4  # times those that are kept
+    activations_cpu: float = 2.5  # times those that are kept
     process_cuda: int = 300 << 20  # kernels' workspaces; the context itself is not the process's to count
     usable_share: float = 0.92  # of the memory there is: the rest is fragmentation, and a GPU's context
     adapter_bytes: int = 16  # a parameter in fp32: itself, its gradient, two moments of AdamW
     nf4_bytes: float = 0.5625  # a weight in 4 bits, and a scale in fp32 for each 64 of them
     input_share: float = 0.6  # of the inputs of linear layers that are kept: some layers share one
-    cast_bytes: int = 4  # an input of LoRA is kept in fp32 where the model is in less
     norm_copies: float = 4.0  # of the hidden state in fp32 that a layer's norms keep
     logits_bytes: int = 64 << 20  # rows in work, in fp32; as in the trainer's cross-entropy
     logits_copies: float = 2.5  # of those rows at once
@@ -153,8 +153,7 @@ def _activations(
     """Bytes a token. Kept are: the input of each targeted layer, which its adapter's gradient needs; the
     output of each layer, for what follows it; and what norms keep. With checkpointing, that of one layer at a
     time, and the hidden state between any two."""
-    kept_input = COST.cast_bytes if item < 4 else item * COST.input_share
-    inputs = sum(inputs for _, inputs in targeted) * kept_input
+    inputs = sum(inputs for _, inputs in targeted) * item * COST.input_share
     outputs = sum(outputs for outputs, _ in shape.linear.values()) * item
     norms = shape.layers * shape.width * 4 * COST.norm_copies
     everything = inputs + outputs + norms

@@ -43,7 +43,7 @@ def measure(*, quick: bool = False) -> Table:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _run("model", folder / "model")
-        lengths = _write_tokens(folder / "train.tokens", EXAMPLES_QUICK if quick else EXAMPLES)
+        lengths = write_tokens(folder / "train.tokens", EXAMPLES_QUICK if quick else EXAMPLES)
         told = _spec(folder)
         first, theirs, padded, second = (_train(kind, told) for kind in ("ours", "trl", "padded", "ours"))
     ours = min(first, second, key=lambda run: run.rate)
@@ -68,7 +68,7 @@ def _row(name: str, run: Run, ours: Run) -> Sequence[str]:
     return [name, f"{run.rate:,.0f}", f"{run.extra_bytes / MEBIBYTE:,.0f} MiB", f"{ours.rate / run.rate:.2f}"]
 
 
-def _write_tokens(path: Path, examples: int) -> list[int]:
+def write_tokens(path: Path, examples: int) -> list[int]:
     rng = np.random.default_rng(0)
     drawn = rng.lognormal(np.log(MEDIAN_TOKENS), SPREAD, examples)
     lengths = [int(length) for length in drawn.clip(TOKENS_MIN, TOKENS_MAX)]
