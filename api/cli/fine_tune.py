@@ -13,11 +13,15 @@ from api.cli.fine_tune_options import (
     BatchSize,
     Beta,
     Dropout,
+    EarlyStopping,
     Epochs,
+    EvaluateEvery,
+    ExampleTokens,
     Method,
     MethodOption,
     Model,
     Multiplier,
+    Quantization,
     Rank,
     Rslora,
     TargetModules,
@@ -51,6 +55,10 @@ def create(
     dropout: Dropout = None,
     target_modules: TargetModules = None,
     rslora: Rslora = False,
+    evaluate_every: EvaluateEvery = None,
+    early_stopping: EarlyStopping = None,
+    example_tokens: ExampleTokens = None,
+    quantization: Quantization = None,
     suffix: Annotated[str | None, typer.Option(help="A part of the new model's name.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same model.")] = None,
     metadata: Metadata = None,
@@ -95,6 +103,10 @@ def create(
             dropout=dropout,
             target_modules=target_modules,
             rslora=rslora,
+            evaluate_every=evaluate_every,
+            early_stopping=early_stopping,
+            example_tokens=example_tokens,
+            quantization=quantization,
         ),
     }
     with connect() as yard:
@@ -118,6 +130,10 @@ def estimate(
     dropout: Dropout = None,
     target_modules: TargetModules = None,
     rslora: Rslora = False,
+    evaluate_every: EvaluateEvery = None,
+    early_stopping: EarlyStopping = None,
+    example_tokens: ExampleTokens = None,
+    quantization: Quantization = None,
     json: Json = False,
 ) -> None:
     """Check a dataset without training: every bad example, tokens, steps, price, duration and memory.
@@ -139,10 +155,13 @@ def estimate(
         dropout=dropout,
         target_modules=target_modules,
         rslora=rslora,
+        evaluate_every=evaluate_every,
+        early_stopping=early_stopping,
+        example_tokens=example_tokens,
+        quantization=quantization,
     )
-    body = {"model": model, "method": how}
     with connect() as yard, uploaded(yard, dataset, validation, keep=False) as files:
-        found = yard.post("/fine_tuning/jobs/estimate", body | files)
+        found = yard.post("/fine_tuning/jobs/estimate", {"model": model, "method": how} | files)
     render.show_json(found) if json else show_estimate(found)
     if not found["trainable"]:
         raise typer.Exit(Exit.FAILED)

@@ -51,6 +51,26 @@ TargetModules = Annotated[
 Rslora = Annotated[
     bool, typer.Option("--rslora", help="Weigh by the root of the rank.", rich_help_panel=ADAPTER)
 ]
+EvaluateEvery = Annotated[
+    int | None,
+    typer.Option("--evaluate-every", help="Steps between looks at --validation.", rich_help_panel=LEARNING),
+]
+EarlyStopping = Annotated[
+    int | None,
+    typer.Option(
+        "--early-stopping",
+        help="End after so many evaluations without a better one; steps not taken are not charged.",
+        rich_help_panel=LEARNING,
+    ),
+]
+ExampleTokens = Annotated[
+    int | None,
+    typer.Option("--example-tokens", help="Cut longer examples off at the end.", rich_help_panel=LEARNING),
+]
+Quantization = Annotated[
+    str | None,
+    typer.Option(metavar="nf4", help="Keep the base in 4 bits (QLoRA).", rich_help_panel=LEARNING),
+]
 
 
 def method_body(
@@ -65,6 +85,10 @@ def method_body(
     dropout: float | None,
     target_modules: list[str] | None,
     rslora: bool,
+    evaluate_every: int | None,
+    early_stopping: int | None,
+    example_tokens: int | None,
+    quantization: str | None,
 ) -> dict[str, Any]:
     """The `method` of a request, of what was given."""
     hyperparameters = {
@@ -80,7 +104,17 @@ def method_body(
         "target_modules": target_modules or None,
         "use_rslora": rslora or None,
     }
-    settings = {"hyperparameters": _given(hyperparameters), "lora": _given(lora)}
+    extension = {
+        "evaluate_every_steps": evaluate_every,
+        "early_stopping_patience": early_stopping,
+        "example_tokens_max": example_tokens,
+        "quantization": quantization,
+    }
+    settings = {
+        "hyperparameters": _given(hyperparameters),
+        "lora": _given(lora),
+        "tokenyard": _given(extension),
+    }
     return {"type": method.value, method.value: {name: given for name, given in settings.items() if given}}
 
 

@@ -198,7 +198,7 @@ def _extension(
             trained_tokens=job.trained_tokens,
             steps_per_second=job.steps_per_second if moves else None,
             eta_seconds=eta_seconds,
-            waiting_for=job.waiting_for,
+            waiting_for=None if place is None else f"GPUs, as number {place.position} in the queue",
         ),
         queue=place and _queue(place),
         lora=job.lora,

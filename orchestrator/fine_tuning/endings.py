@@ -37,7 +37,6 @@ def cancelled(tx: Session, job: FineTuningJob, trigger: FineTuningTrigger, *, ac
     """The job is cancelled. Its last checkpoints stay usable, and are charged; its
     metrics stay in its events."""
     charge(tx, job)
-    job.waiting_for = None
     transition(tx, job, FINE_TUNING, trigger, actor=actor)
     events.say(tx, job, "The job has been cancelled")
 
@@ -54,7 +53,6 @@ def failed(
     """The job has failed and is not charged; `message` is for its customer."""
     job.error = {"code": code, "message": message, "param": param}
     job.cost_micros = 0
-    job.waiting_for = None
     transition(tx, job, FINE_TUNING, trigger, actor="system", reason=code)
     holds.release(tx, work(job))
     events.say(tx, job, message, level=EventLevel.ERROR)

@@ -48,7 +48,6 @@ def succeed(
     job.step = last.step
     job.fine_tuned_model = model.id
     job.result_file_id = results.add(tx, job, metrics, "metrics.csv")
-    job.waiting_for = None
     endings.charge(tx, job)
     transition(tx, job, FINE_TUNING, FineTuningTrigger.TRAINED, actor="system")
     events.say(tx, job, f"New fine-tuned model created: {model.id}")

@@ -30,10 +30,10 @@ PLAIN_MICRO_TOKENS_MIN = {True: 4_096, False: 256}  # by whether there is CUDA
 class Cost:
     """Bytes, and factors of bytes."""
 
-    # Measured on a CPU, 2026-11-24: whole runs of the smoke model and of one of 30 million weights, in fp32, as
-    # CPUs train, of ranks 16 and 64, peak within 10% of this. Memory that is free but not given back weighs
-    # most, and is as much with gradient checkpointing as without. No GPU was there to measure: for CUDA the
-    # formula stands alone.
+    # Measured on a CPU, 2026-11-24: whole runs of the smoke model and of one of 30 million weights in fp32,
+    # as CPUs train, of ranks 16 and 64, peak within 10% of this. Memory that is free but not given back
+    # weighs most, and is as much with gradient checkpointing as without. No GPU was there to measure: for
+    # CUDA the formula stands alone.
     process_cpu: int = 410 << 20  # an interpreter with torch, transformers and peft
     activations_cpu: float = 2.5  # times those that are kept
     process_cuda: int = 300 << 20  # kernels' workspaces; the context itself is not the process's to count

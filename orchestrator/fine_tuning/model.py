@@ -80,7 +80,6 @@ class FineTuningJob(SQLModel, table=True):
     cost_micros: int = big(default=0)
     steps_per_second: float | None = None  # of late
     peak_memory_bytes: int | None = big(default=None)
-    waiting_for: str | None = None  # why nothing moves just now, in words
 
     created_at: datetime = moment(nullable=False)
     queued_at: datetime | None = moment()

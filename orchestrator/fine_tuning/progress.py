@@ -145,7 +145,6 @@ def started(tx: Session, lease: FineTuningLease, *, step: int, total_steps: int)
     job = held(tx, lease)
     job.step = step
     job.total_steps = total_steps
-    job.waiting_for = None
     if job.status is _S.QUEUED:
         transition(tx, job, FINE_TUNING, _T.STARTED, actor="system")
     begun = f"Fine-tuning job goes on after step {step}" if step else "Fine-tuning job started"

@@ -137,7 +137,6 @@ def pause(tx: Session, principal: Principal, job_id: str) -> FineTuningJob:
         return job
     _require_edge(job, _T.PAUSE_REQUESTED, "pause")
     trained = job.status is _S.RUNNING
-    job.waiting_for = None
     transition(tx, job, FINE_TUNING, _T.PAUSE_REQUESTED, actor=principal.key_id)
     if not trained:
         _drop_queued(tx, job)

@@ -47,6 +47,7 @@ def test_create_passes_on_what_it_is_told(yard: Yard, api: ScriptedApi, examples
     api.on(f"POST {JOBS}", fine_tuning("validating_files"))
     words = "--method dpo --epochs 3 --batch-size 8 --learning-rate-multiplier 0.5 --beta 0.2 -r 8"
     words += " --alpha 16 --dropout 0.1 --target-module q_proj --target-module v_proj --rslora"
+    words += " --evaluate-every 5 --early-stopping 2 --example-tokens 512 --quantization nf4"
     words += " --suffix topics --seed 7 --metadata team=search --validation file-old"
     yard("fine-tune", "create", examples, *MODEL, *words.split())
     assert api.asked[-1].json() == {
@@ -71,6 +72,12 @@ def test_create_passes_on_what_it_is_told(yard: Yard, api: ScriptedApi, examples
                     "dropout": 0.1,
                     "target_modules": ["q_proj", "v_proj"],
                     "use_rslora": True,
+                },
+                "tokenyard": {
+                    "evaluate_every_steps": 5,
+                    "early_stopping_patience": 2,
+                    "example_tokens_max": 512,
+                    "quantization": "nf4",
                 },
             },
         },

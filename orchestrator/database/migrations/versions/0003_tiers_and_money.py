@@ -330,6 +330,7 @@ def upgrade() -> None:
     op.drop_index(op.f("ix_usage_organization_id"), table_name="usage")
     op.create_index("ix_usage_model", "usage", ["model", "at"], unique=False)
     op.create_index("ix_usage_organization", "usage", ["organization_id", "at"], unique=False)
+    op.drop_column("fine_tuning_job", "waiting_for")
     op.execute("UPDATE api_key SET role = 'owner' WHERE role = 'customer'")
     op.execute("UPDATE usage SET kind = 'fine_tuning' WHERE lines = 0 AND trained_tokens > 0")
     op.execute(
@@ -356,6 +357,7 @@ def _add_filled(table: str, column: sa.Column[Any], value: str) -> None:
 def downgrade() -> None:
     op.execute("DROP TRIGGER usage_append_only ON usage")
     op.execute("DROP FUNCTION refuse_ledger_change")
+    op.add_column("fine_tuning_job", sa.Column("waiting_for", sa.String(), nullable=True))
     op.execute("UPDATE api_key SET role = 'customer' WHERE role <> 'operator'")
     op.drop_index("ix_usage_organization", table_name="usage")
     op.drop_index("ix_usage_model", table_name="usage")
