@@ -38,6 +38,9 @@ DATABASE_AWAY = (OperationalError, PoolTimeout)
 # What a client waits when the refusal itself does not know better.
 RETRY_AFTER_SECONDS: Mapping[int, float] = {429: 60, 503: 5}
 
+# The longest Retry-After that the official SDKs honour; with a longer one they would try at once, in vain.
+WAITED_SECONDS_MAX = 60
+
 # The official SDKs would send these again, and get the same answer.
 NEVER_RETRY_STATUS = (403, 409, 413)
 NEVER_RETRY_CODES = ("insufficient_quota", "not_available_for_plan", "blocked_api_access")
@@ -58,23 +61,28 @@ def envelope(
     *,
     code: str | None = None,
     param: str | None = None,
+    about: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """One error answer. `type` follows from the status and the code, as at OpenAI."""
-    error = {"message": message, "type": _type(status, code), "param": param, "code": code}
+    """One error answer. `type` follows from the status and the code, as at OpenAI, or is what a limit
+    counts."""
+    error = {"message": message, "type": about or _type(status, code), "param": param, "code": code}
     return JSONResponse({"error": error}, status, headers=dict(headers or {}))
 
 
 def render(error: errors.YardError) -> JSONResponse:
     """A refusal, with its status and what the SDKs need to know about trying again."""
     status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-    headers = {}
+    headers = dict(error.headers)
     if status in RETRY_AFTER_SECONDS:
         seconds = error.retry_after_seconds or RETRY_AFTER_SECONDS[status]
         headers["retry-after"] = str(math.ceil(seconds))
-    if status in NEVER_RETRY_STATUS or error.code in NEVER_RETRY_CODES:
+    too_late = (error.retry_after_seconds or 0) > WAITED_SECONDS_MAX
+    if status in NEVER_RETRY_STATUS or error.code in NEVER_RETRY_CODES or too_late:
         headers["x-should-retry"] = "false"
-    return envelope(status, error.message, code=error.code, param=error.param, headers=headers)
+    return envelope(
+        status, error.message, code=error.code, param=error.param, about=error.about, headers=headers
+    )
 
 
 def internal(request_id: str) -> JSONResponse:

@@ -34,7 +34,7 @@ async def store_report(yard: Yard, caller: Principal, report: Path, *, about: st
                     stored=stored,
                     summary=None,
                     expires_after_seconds=REPORT_SECONDS,
-                    retention_days=yard.tiers[caller.tier].retention_days,
+                    retention_days=yard.tier(caller).retention_days,
                 )
 
         await asyncio.to_thread(save)

@@ -8,8 +8,10 @@ import httpx
 from api.slots import Slots
 from orchestrator.child_pool import ChildPool
 from orchestrator.database.session import Database
-from orchestrator.entitlements.tiers import Tiers
+from orchestrator.entitlements.effective import contracted, lowered
+from orchestrator.entitlements.tiers import Tier, Tiers
 from orchestrator.models.registry import Registry
+from orchestrator.organizations.principal import Principal
 from orchestrator.settings import Settings
 from orchestrator.storage.store import ObjectStore
 
@@ -34,3 +36,7 @@ class Yard:
     part_slots: Slots
     import_slots: Slots
     prefect: httpx.AsyncClient
+
+    def tier(self, caller: Principal) -> Tier:
+        """The limits that are in force for whoever asks: the tier's, its contract's, its project's."""
+        return lowered(contracted(self.tiers[caller.tier], caller.contract), caller.project_limits)

@@ -11,9 +11,12 @@ YardError
  └─ Unavailable        a part of the yard is down; worth another try
 """
 
+from collections.abc import Mapping
+
 
 class YardError(Exception):
-    """A refusal that the caller can read: `message` says what was expected, found and allowed."""
+    """A refusal that the caller can read: `message` says what was expected, found and allowed. `about` names
+    what a limit counts, "requests" or "tokens"; `headers` are figures that go with the answer."""
 
     code: str | None = None
 
@@ -24,12 +27,16 @@ class YardError(Exception):
         code: str | None = None,
         param: str | None = None,
         retry_after_seconds: float | None = None,
+        about: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code if code is not None else type(self).code
         self.param = param
         self.retry_after_seconds = retry_after_seconds
+        self.about = about
+        self.headers = dict(headers or {})
 
 
 class Invalid(YardError):

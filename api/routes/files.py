@@ -56,7 +56,7 @@ UPLOAD_FORM = {
 async def create_file(request: Request, yard: YardDep, caller: Caller) -> FileObject:
     """Upload a file. A batch file is checked line by line while it arrives: `validation` in the
     answer says what was found, and nothing is refused for a bad line yet."""
-    tier = yard.tiers[caller.tier]
+    tier = yard.tier(caller)
     file_id = ids.new("file-")
     key = keys.file_content(caller.organization_id, file_id)
 

@@ -92,7 +92,7 @@ def _admit(yard: Yard, caller: Principal, asked: NewFineTuning) -> Admitted:
             tx,
             asked,
             organization_id=caller.organization_id,
-            tier=yard.tiers[caller.tier],
+            tier=yard.tier(caller),
             tiers=yard.tiers,
             registry=yard.registry,
         )
@@ -110,7 +110,7 @@ def _plan(yard: Yard, caller: Principal, admitted: Admitted, prepared: PreparedD
             yard.registry.prices(),
             organization_id=caller.organization_id,
             model=admitted.spec.id,
-            factor=yard.tiers[caller.tier].training_price_factor,
+            factor=yard.tier(caller).training_price_factor,
         )
     return plan(
         admitted.requested,

@@ -33,7 +33,7 @@ async def import_adapter(body: CreateFineTuning, yard: YardDep, caller: Caller) 
     and `adapter_config.json`, as PEFT saves them. It is checked against the base model, and can be named in
     batches at once."""
     spec = intake.base_model(
-        body.base_model, registry=yard.registry, tiers=yard.tiers, tier=yard.tiers[caller.tier]
+        body.base_model, registry=yard.registry, tiers=yard.tiers, tier=yard.tier(caller)
     )
     if body.name is not None:
         check_suffix(body.name, param="name")
@@ -76,7 +76,7 @@ async def _import(yard: Yard, caller: Principal, spec: ModelSpec, file: File, na
             organization_id=caller.organization_id,
             file_id=file.id,
             spec=spec,
-            bytes_max=yard.tiers[caller.tier].upload_bytes_max,
+            bytes_max=yard.tier(caller).upload_bytes_max,
             scratch=yard.scratch,
         )
     except ObjectMissing:

@@ -29,7 +29,7 @@ router = APIRouter(tags=["Models"])
 def list_models(tx: Read, yard: YardDep, caller: Caller) -> ModelList:
     """The models that your batches may name, with their prices: base models, then your own adapters and
     those that are shared with you, newest first."""
-    tier = yard.tiers[caller.tier]
+    tier = yard.tier(caller)
     prices = _prices(tx, yard, caller)
     bases = {
         spec.id: ModelObject.of(spec, yard.registry, prices[spec.id])
@@ -117,6 +117,6 @@ def _prices(tx: Read, yard: Yard, caller: Principal) -> dict[str, Prices]:
 def _served(tx: Read, yard: Yard, caller: Principal, model: str) -> ServedModel:
     """What the name stands for, for this caller. Raises NotFound."""
     found = catalog.resolve(tx, yard.registry, [model], organization_id=caller.organization_id)
-    if model not in found or not yard.tiers[caller.tier].permits(found[model].base):
+    if model not in found or not yard.tier(caller).permits(found[model].base):
         raise adapters.unknown(model)
     return found[model]

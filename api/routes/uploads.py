@@ -48,7 +48,7 @@ def create_upload(body: CreateUpload, tx: Transaction, yard: YardDep, caller: Ca
     """Announce a file that will come in parts within the hour."""
     purpose = files.uploadable(body.purpose)
     files.check_name(files.base_name(body.filename), purpose)
-    checks.require(checks.upload_size(yard.tiers, yard.tiers[caller.tier], body.bytes))
+    checks.require(checks.upload_size(yard.tiers, yard.tier(caller), body.bytes))
     upload = uploads.create(
         tx,
         caller,
@@ -65,7 +65,7 @@ def create_upload(body: CreateUpload, tx: Transaction, yard: YardDep, caller: Ca
 async def add_upload_part(upload_id: str, request: Request, yard: YardDep, caller: Caller) -> PartObject:
     """Send one part of at most 64 MB. Parts may be sent in any order; completing the upload orders
     them."""
-    parallel = yard.tiers[caller.tier].upload_parts_parallel
+    parallel = yard.tier(caller).upload_parts_parallel
     with yard.part_slots.take(caller.organization_id, limit=parallel):
         upload = await asyncio.to_thread(_pending, yard, caller, upload_id)
         part_id = ids.new("part_")
@@ -91,7 +91,7 @@ async def complete_upload(
     upload_id: str, body: CompleteUpload, yard: YardDep, caller: Caller
 ) -> UploadObject:
     """Join the parts, in the order given, into a file. A batch file is checked meanwhile."""
-    tier = yard.tiers[caller.tier]
+    tier = yard.tier(caller)
     upload, ordered = await asyncio.to_thread(_ordered, yard, caller, upload_id, body.part_ids)
     file_id = ids.new("file-")
     key = keys.file_content(caller.organization_id, file_id)

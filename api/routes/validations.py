@@ -72,7 +72,7 @@ async def _prepared(
                 registry=yard.registry,
                 named=named,
                 tiers=yard.tiers,
-                tier=yard.tiers[caller.tier],
+                tier=yard.tier(caller),
             )
             try:
                 prepared = await yard.preparations.run(prepare, spec)
@@ -84,7 +84,7 @@ async def _prepared(
 def _quote(
     yard: Yard, caller: Principal, prepared: Preparation, named: dict[str, ServedModel]
 ) -> dict[str, Any]:
-    tier = yard.tiers[caller.tier]
+    tier = yard.tier(caller)
     with yard.database.read() as tx:
         rates = rates_now(
             tx,

@@ -15,11 +15,14 @@ from orchestrator.batches.model import OnInvalidLine
 from orchestrator.batches.named_models import admitted, named_in
 from orchestrator.batches.standing import queued_tokens, standing
 from orchestrator.entitlements import checks
+from orchestrator.entitlements.effective import contracted, lowered
 from orchestrator.entitlements.tiers import Tier, Tiers
 from orchestrator.errors import Invalid
 from orchestrator.files.model import File
 from orchestrator.models.endpoints import ENDPOINTS
 from orchestrator.models.registry import Registry
+from orchestrator.organizations.model import Organization
+from orchestrator.organizations.principal import Principal
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,20 @@ class NewBatch:
 
 @dataclass(frozen=True)
 class Rules:
-    """What is allowed: the organization's tier among all tiers, and the base models of this yard."""
+    """What is allowed: the organization's limits among all tiers', the base models of this yard, and where it
+    has lower limits, the project with them."""
 
     tiers: Tiers
     tier: Tier
     registry: Registry
+    project: tuple[str, Tier] | None = None
+
+    @staticmethod
+    def of(organization: Organization, caller: Principal, *, tiers: Tiers, registry: Registry) -> "Rules":
+        """Those for a caller of that organization."""
+        tier = contracted(tiers[organization.tier], organization.limits)
+        own = (caller.project_id, lowered(tier, caller.project_limits)) if caller.project_limits else None
+        return Rules(tiers=tiers, tier=tier, registry=registry, project=own)
 
 
 def check_parameters(new: NewBatch, rules: Rules) -> None:
@@ -68,13 +80,23 @@ def check_limits(tx: Session, file: File, *, lines: int, rules: Rules) -> None:
     An adapter counts as its base. Models that the organization cannot see are left to validation, which
     names each line.
     """
-    tiers, tier = rules.tiers, rules.tier
     named = named_in(tx, rules.registry, file)
     for base in dict.fromkeys(model.base for model in named.values()):
-        checks.require(checks.model_permitted(tiers, tier, base))
+        checks.require(checks.model_permitted(rules.tiers, rules.tier, base))
+    _check_room(tx, file, rules.tier, None, lines=lines, rules=rules)
+    if rules.project is not None:
+        project_id, lower = rules.project
+        _check_room(tx, file, lower, project_id, lines=lines, rules=rules)
+
+
+def _check_room(
+    tx: Session, file: File, tier: Tier, project_id: str | None, *, lines: int, rules: Rules
+) -> None:
+    """Raise where the limits of the organization, or of one project, have no room for so many lines now."""
+    tiers = rules.tiers
     checks.require(checks.line_count(tiers, tier, lines))
     now = clock.now()
-    used = standing(tx, organization_id=file.organization_id, now=now)
+    used = standing(tx, organization_id=file.organization_id, now=now, project_id=project_id)
     checks.require(checks.concurrent_batches(tiers, tier, used=used.live_batches))
     checks.require(checks.lines_per_day(tiers, tier, used=used.lines_today, requested=lines, now=now))
     asked = queued_tokens(file, lines=lines)

@@ -49,7 +49,7 @@ def create(
     if earlier is not None:
         return earlier
     caps.require_open(tx, organization_id=organization.id, project_id=principal.project_id)
-    rules = Rules(tiers=tiers, tier=tiers[organization.tier], registry=registry)
+    rules = Rules.of(organization, principal, tiers=tiers, registry=registry)
     check_parameters(new, rules)
     file = _input_file(tx, principal, new)
     check_limits(tx, file, lines=summary_of(file).lines, rules=rules)
@@ -86,7 +86,7 @@ def retry(
         return earlier
     lines = _unfinished_lines(old)
     caps.require_open(tx, organization_id=organization.id, project_id=principal.project_id)
-    rules = Rules(tiers=tiers, tier=tiers[organization.tier], registry=registry)
+    rules = Rules.of(organization, principal, tiers=tiers, registry=registry)
     check_parameters(new, rules)
     check_limits(tx, _input_file(tx, principal, new), lines=lines, rules=rules)
     return _insert(tx, principal, new, rules.tier, idempotency_key=idempotency_key, lines=lines)

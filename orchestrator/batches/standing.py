@@ -28,11 +28,12 @@ class Standing:
     queued_tokens: Mapping[str, int]
 
 
-def standing(tx: Session, *, organization_id: str, now: datetime) -> Standing:
-    """The organization's standing. To act on it, hold the organization's row: see
-    `service.create`. One question, answered with a short row for each input file: a customer may
+def standing(tx: Session, *, organization_id: str, now: datetime, project_id: str | None = None) -> Standing:
+    """The organization's standing, or that of one of its projects. To act on it, hold the organization's
+    row: see `service.create`. One question, answered with a short row for each input file: a customer may
     have a thousand batches."""
     midnight = datetime.combine(now.date(), time(), now.tzinfo)
+    own = () if project_id is None else (col(Batch.project_id) == project_id,)
     live = col(Batch.status).not_in(FINAL)
     today = col(Batch.created_at) >= midnight
     # Until it is validated a batch has the lines that the upload counted; a refused one has none.
@@ -50,7 +51,7 @@ def standing(tx: Session, *, organization_id: str, now: datetime) -> Standing:
             func.count().filter(today, unknown).label("unknown_today"),
         )
         .join(Batch, col(Batch.input_file_id) == col(File.id))
-        .where(col(Batch.organization_id) == organization_id, or_(live, today))
+        .where(col(Batch.organization_id) == organization_id, or_(live, today), *own)
         .group_by(col(File.id))
     ).all()
     queued: Counter[str] = Counter()

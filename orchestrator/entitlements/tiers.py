@@ -14,6 +14,8 @@ class Tier(BaseModel):
     """One tier. None means no limit. tiers.toml explains what is not plain from a name.
 
     `batch_discount` is the share of the list price that is not charged, from 0.0 to 1.0.
+    Rates are of synchronous requests, for each model by itself; `requests_at_once` are those under way in one
+    organization, and `sandbox_discount` the share of the list price that they are not charged.
     `queued_tokens_max` bounds the prompt tokens of one organization's live batches, model by model.
     """
 
@@ -35,6 +37,12 @@ class Tier(BaseModel):
     queued_tokens_max: int | None = Field(default=None, gt=0)
     completion_window_hours_min: int = Field(gt=0)
     completion_window_hours_max: int = Field(gt=0)
+    requests_per_minute: int | None = Field(default=None, gt=0)
+    requests_per_day: int | None = Field(default=None, gt=0)
+    tokens_per_minute: int | None = Field(default=None, gt=0)
+    tokens_per_day: int | None = Field(default=None, gt=0)
+    requests_at_once: int | None = Field(default=None, gt=0)
+    sandbox_discount: float = Field(ge=0, le=1)
     fine_tuning: bool
     fine_tuning_jobs: int | None = Field(default=None, gt=0)
     training_price_factor: float = Field(ge=0)
@@ -42,6 +50,7 @@ class Tier(BaseModel):
     priority: int = Field(gt=0)
     retention_days: int = Field(gt=0)
     support: str
+    support_contact: str | None = None
 
     @model_validator(mode="after")
     def _windows_are_in_order(self) -> "Tier":

@@ -76,14 +76,18 @@ def admit(
     return Admitted(spec, lora, method, requested, training, validation)
 
 
-def check_limits(tx: Session, *, organization_id: str, tier: Tier, tiers: Tiers) -> None:
-    """Raise QuotaExceeded where the tier does not allow one more job now. Hold the organization's row: two
-    jobs that are checked at once could both be the last."""
-    live = tx.exec(
-        select(func.count())
-        .select_from(FineTuningJob)
-        .where(FineTuningJob.organization_id == organization_id, col(FineTuningJob.status).not_in(FINAL))
-    ).one()
+def check_limits(
+    tx: Session, *, organization_id: str, tier: Tier, tiers: Tiers, project_id: str | None = None
+) -> None:
+    """Raise QuotaExceeded where the tier does not allow one more job now, of the organization or of one
+    project. Hold the organization's row: two jobs that are checked at once could both be the last."""
+    theirs = [
+        col(FineTuningJob.organization_id) == organization_id,
+        col(FineTuningJob.status).not_in(FINAL),
+    ]
+    if project_id is not None:
+        theirs.append(col(FineTuningJob.project_id) == project_id)
+    live = tx.exec(select(func.count()).select_from(FineTuningJob).where(*theirs)).one()
     checks.require(checks.concurrent_fine_tuning(tiers, tier, used=live))
 
 

@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 from orchestrator import clock, ids
 from orchestrator.database import pages
 from orchestrator.database.session import notify
+from orchestrator.entitlements.effective import contracted, lowered
 from orchestrator.entitlements.tiers import Tier, Tiers
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.files.model import File
@@ -52,9 +53,13 @@ def create(
     if earlier is not None:
         return earlier
     caps.require_open(tx, organization_id=organization.id, project_id=principal.project_id)
-    tier = tiers[organization.tier]
+    tier = contracted(tiers[organization.tier], organization.limits)
     admitted = admit(tx, new, organization_id=organization.id, tier=tier, tiers=tiers, registry=registry)
     check_limits(tx, organization_id=organization.id, tier=tier, tiers=tiers)
+    if principal.project_limits:
+        lower = lowered(tier, principal.project_limits)
+        own = principal.project_id
+        check_limits(tx, organization_id=organization.id, tier=lower, tiers=tiers, project_id=own)
     price_micros = training_price_now(
         tx,
         registry.prices(),

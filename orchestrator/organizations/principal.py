@@ -1,6 +1,7 @@
 """Who is asking: what a valid key says about its bearer."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from orchestrator.organizations.model import Role
 
@@ -8,7 +9,8 @@ from orchestrator.organizations.model import Role
 @dataclass(frozen=True)
 class Principal:
     """The organization, project, tier and role behind one request. `scopes` narrow what the role may do;
-    None: all of it."""
+    None: all of it. `contract` and `project_limits` are what stands in place of the tier's own limits:
+    entitlements/effective.py."""
 
     organization_id: str
     project_id: str
@@ -16,3 +18,5 @@ class Principal:
     tier: str
     role: Role
     scopes: frozenset[str] | None = None
+    contract: Mapping[str, int | None] = field(default_factory=dict)
+    project_limits: Mapping[str, int] = field(default_factory=dict)

@@ -146,14 +146,14 @@ def authenticate(tx: Session, secret: str) -> Principal:
     The look-up is by hash, so its time says nothing about how much of a guess was right.
     """
     found = tx.exec(
-        select(ApiKey, Organization)
+        select(ApiKey, Project, Organization)
         .join(Project, col(Project.id) == col(ApiKey.project_id))
         .join(Organization, col(Organization.id) == col(Project.organization_id))
         .where(col(ApiKey.hash) == _hash(secret))
     ).first()
     if found is None:
         raise Unauthenticated("Incorrect API key provided. Ask your yard's operator for a key.")
-    key, organization = found
+    key, project, organization = found
     if key.revoked_at is not None:
         raise Unauthenticated(f"The API key that ends in '{key.hint}' was revoked.")
     _note_use(tx, key)
@@ -163,6 +163,8 @@ def authenticate(tx: Session, secret: str) -> Principal:
         key_id=key.id,
         tier=organization.tier,
         role=key.role,
+        contract=organization.limits,
+        project_limits=project.limits,
     )
 
 
