@@ -24,6 +24,7 @@ from api.routes import (
     fine_tunings,
     health,
     invoices,
+    limits,
     models,
     operators,
     organizations,
@@ -48,7 +49,7 @@ PREFIXES = ("/v1", "/openai/v1")
 
 ROUTES = (
     *(files, validations, uploads, batches, fine_tuning, fine_tuning_estimates, fine_tunings),
-    *(models, tiers, usage, invoices, organizations, operators, price_lists, spending),
+    *(models, tiers, limits, usage, invoices, organizations, operators, price_lists, spending),
 )
 
 DESCRIPTION = """

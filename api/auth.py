@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 
 from api.deps import YardDep
 from api.trace import Trace
-from orchestrator.errors import Unauthenticated
+from orchestrator.errors import NotEntitled, Unauthenticated
 from orchestrator.organizations import service as organizations
 from orchestrator.organizations.model import Role
 from orchestrator.organizations.principal import Principal
@@ -45,3 +45,13 @@ def require_operator(caller: Caller) -> None:
     """Let only those pass who run this yard. To everyone else the route does not exist."""
     if caller.role is not Role.OPERATOR:
         raise HTTPException(404)
+
+
+def require_owner(caller: Caller) -> Principal:
+    """Let only an owner decide about an organization's money, limits and people."""
+    if caller.role is not Role.OWNER:
+        raise NotEntitled(
+            f"Only an owner of the organization can do this; this key's role is '{caller.role}'.",
+            code="insufficient_permissions",
+        )
+    return caller

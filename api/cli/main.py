@@ -5,7 +5,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from api.cli import batch, doctor, files, fine_tune, models, organizations, render, spend, up, usage
+from api.cli import batch, doctor, files, fine_tune, limits, models, organizations, render, spend, up, usage
 from api.cli.client import NoKey, Refused, Unreachable
 from api.cli.exits import HELP, Exit
 
@@ -52,6 +52,7 @@ app = typer.Typer(
 app.command()(up.up)
 app.command()(doctor.doctor)
 app.command()(models.tiers)
+app.command()(limits.limits)
 app.command()(usage.usage)
 app.command()(usage.invoice)
 app.add_typer(batch.app, name="batch")

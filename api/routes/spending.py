@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from api.auth import Caller
+from api.auth import Caller, require_owner
 from api.deps import Read, Transaction
 from api.pagination import SpendAlertsPage
 from api.schemas.spending import (
@@ -21,10 +21,8 @@ from api.schemas.spending import (
 )
 from api.schemas.wire import Deleted, ListOf
 from orchestrator.batches import holding as batches
-from orchestrator.errors import NotEntitled
 from orchestrator.fine_tuning import holding as fine_tuning
 from orchestrator.organizations import service as organizations
-from orchestrator.organizations.model import Role
 from orchestrator.organizations.principal import Principal
 from orchestrator.spending import alerts, caps
 from orchestrator.spending.model import SpendAlert
@@ -39,17 +37,6 @@ def read_scope(request: Request, tx: Read, caller: Caller) -> str:
     if named is None:
         return ORGANIZATION
     return organizations.project_of(tx, caller.organization_id, named).id
-
-
-def require_owner(caller: Caller) -> Principal:
-    """Let only an owner decide about money."""
-    if caller.role is not Role.OWNER:
-        raise NotEntitled(
-            "Only an owner of the organization can change its spend limits and alerts; this key's role is "
-            f"'{caller.role}'.",
-            code="insufficient_permissions",
-        )
-    return caller
 
 
 Scope = Annotated[str, Depends(read_scope)]  # a project's id, or ORGANIZATION

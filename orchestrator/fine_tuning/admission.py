@@ -81,14 +81,19 @@ def check_limits(
 ) -> None:
     """Raise QuotaExceeded where the tier does not allow one more job now, of the organization or of one
     project. Hold the organization's row: two jobs that are checked at once could both be the last."""
+    live = live_jobs(tx, organization_id=organization_id, project_id=project_id)
+    checks.require(checks.concurrent_fine_tuning(tiers, tier, used=live))
+
+
+def live_jobs(tx: Session, *, organization_id: str, project_id: str | None = None) -> int:
+    """Jobs that have not ended, of the organization or of one project."""
     theirs = [
         col(FineTuningJob.organization_id) == organization_id,
         col(FineTuningJob.status).not_in(FINAL),
     ]
     if project_id is not None:
         theirs.append(col(FineTuningJob.project_id) == project_id)
-    live = tx.exec(select(func.count()).select_from(FineTuningJob).where(*theirs)).one()
-    checks.require(checks.concurrent_fine_tuning(tiers, tier, used=live))
+    return tx.exec(select(func.count()).select_from(FineTuningJob).where(*theirs)).one()
 
 
 def method_of(new: NewFineTuning) -> tuple[Method, dict[str, Any]]:
