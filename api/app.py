@@ -29,6 +29,7 @@ from api.routes import (
     operators,
     organizations,
     price_lists,
+    quotes,
     spending,
     tiers,
     uploads,
@@ -49,7 +50,7 @@ PREFIXES = ("/v1", "/openai/v1")
 
 ROUTES = (
     *(files, validations, uploads, batches, fine_tuning, fine_tuning_estimates, fine_tunings),
-    *(models, tiers, limits, usage, invoices, organizations, operators, price_lists, spending),
+    *(models, tiers, limits, usage, quotes, invoices, organizations, operators, price_lists, spending),
 )
 
 DESCRIPTION = """

@@ -38,3 +38,4 @@ EventsPage = Annotated[PageRequest, Depends(page_request(limit_default=20, limit
 CheckpointsPage = Annotated[PageRequest, Depends(page_request(limit_default=10, limit_max=100))]
 OrganizationsPage = Annotated[PageRequest, Depends(page_request(limit_default=100, limit_max=100))]
 SpendAlertsPage = Annotated[PageRequest, Depends(page_request(limit_default=20, limit_max=100))]
+QuotesPage = Annotated[PageRequest, Depends(page_request(limit_default=20, limit_max=100))]

@@ -7,7 +7,7 @@ from typing import Any
 
 from flows.batch_run import BatchRun
 from orchestrator.adapters.catalog import ServedModel
-from orchestrator.batches import progress
+from orchestrator.batches import progress, quote_book
 from orchestrator.batches.estimate import estimate
 from orchestrator.batches.model import OnInvalidLine
 from orchestrator.batches.named_models import named_in
@@ -115,13 +115,30 @@ def _validated(
             organization_id=run.batch.organization_id,
             discount=run.tier.batch_discount,
         )
+        quoted = estimate(
+            tx,
+            prepared.models,
+            named=named,
+            rates=rates,
+            tier=run.tier,
+            organization_id=run.batch.organization_id,
+        )
+        only = models[0] if len(models) == 1 else None
+        quote_book.keep(
+            tx,
+            quoted,
+            file=tx.get_one(File, run.batch.input_file_id),
+            project_id=run.batch.project_id,
+            model=only,
+            batch_id=run.batch.id,
+        )
         progress.validated(
             tx,
             run.lease,
             total=prepared.wanted_lines + prepared.bad_lines,
-            model=models[0] if len(models) == 1 else None,
+            model=only,
             errors=errors,
-            estimate=estimate(tx, prepared.models, named=named, rates=rates, tier=run.tier),
+            estimate=quoted,
             rates=rates,
             report=report,
         )

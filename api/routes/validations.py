@@ -17,6 +17,7 @@ from api.routes.files import load_file
 from api.schemas.validations import FileValidation
 from api.yard import Yard
 from orchestrator.adapters.catalog import ServedModel
+from orchestrator.batches import quote_book
 from orchestrator.batches.estimate import estimate
 from orchestrator.batches.named_models import named_in
 from orchestrator.batches.preparation import Preparation, prepare
@@ -49,7 +50,7 @@ async def validate_file(file_id: str, yard: YardDep, caller: Caller) -> FileVali
                 report = await store_report(
                     yard, caller, prepared.report, about=file.id, purpose=Purpose.BATCH_OUTPUT
                 )
-            quote = await asyncio.to_thread(_quote, yard, caller, prepared, named)
+            quote = await asyncio.to_thread(_quote, yard, caller, file, prepared, named)
             return FileValidation.of(file.id, prepared, report_file_id=report, quote=quote)
 
 
@@ -82,10 +83,10 @@ async def _prepared(
 
 
 def _quote(
-    yard: Yard, caller: Principal, prepared: Preparation, named: dict[str, ServedModel]
+    yard: Yard, caller: Principal, file: File, prepared: Preparation, named: dict[str, ServedModel]
 ) -> dict[str, Any]:
     tier = yard.tier(caller)
-    with yard.database.read() as tx:
+    with yard.database.transaction() as tx:
         rates = rates_now(
             tx,
             yard.registry,
@@ -93,4 +94,15 @@ def _quote(
             organization_id=caller.organization_id,
             discount=tier.batch_discount,
         )
-        return estimate(tx, prepared.models, named=named, rates=rates, tier=tier)
+        quoted = estimate(
+            tx,
+            prepared.models,
+            named=named,
+            rates=rates,
+            tier=tier,
+            organization_id=caller.organization_id,
+        )
+        models = list(prepared.models)
+        only = models[0] if len(models) == 1 else None
+        quote_book.keep(tx, quoted, file=file, project_id=caller.project_id, model=only)
+        return quoted

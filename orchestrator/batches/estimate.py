@@ -1,30 +1,32 @@
 """The quote of a prepared file: `metering/quotes.py` over what the yard has seen of its models.
 
-Output lengths come from the latest charges of each model; its rate from the latest completed batches,
-the best of them, since a small batch cannot fill an engine; what is ahead from the batches that run. An
-adapter has the prices and the engines of its base, and the base's history until it has one of its own.
+Output lengths come from the latest charges of each model, the organization's own first; its pace from the
+latest quotes that were settled; what is ahead from the batches that run. An adapter has the prices and the
+engines of its base, and the base's history until it has one of its own.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from statistics import median
 from typing import Any
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from orchestrator.adapters.catalog import ServedModel
-from orchestrator.batches.model import Batch
+from orchestrator.batches import quote_book
 from orchestrator.batches.sizing import ModelSums
-from orchestrator.batches.states import BatchStatus
 from orchestrator.engines import service as engines
-from orchestrator.engines.model import BatchDemand
+from orchestrator.engines.model import BatchDemand, Engine
 from orchestrator.entitlements.tiers import Tier
-from orchestrator.metering.model import Usage
+from orchestrator.metering.model import Usage, UsageKind
+from orchestrator.metering.pace import pace_of
 from orchestrator.metering.prices import CURRENCY, MICROS, Prices, Rate
 from orchestrator.metering.quotes import ModelLoad, OutputHistory, quote
 
 HISTORY_ROWS = 50  # latest charges and batches looked at
-ENGINE_START_SECONDS = 60.0  # assumed where no engine of the model is ready
+ENGINE_START_SECONDS = 60.0  # assumed where none of the model has ever started
+STARTS_LOOKED_AT = 5
 
 
 def estimate(
@@ -34,11 +36,12 @@ def estimate(
     named: Mapping[str, ServedModel],
     rates: Mapping[str, Rate],
     tier: Tier,
+    organization_id: str,
 ) -> dict[str, Any]:
     """The fields of a Quote, costs also in dollars: what a batch's `estimate` shows. `rates` are what will be
     charged."""
     loads = {
-        name: _load(tx, named[name], of_model, rates[name].prices)
+        name: _load(tx, named[name], of_model, rates[name].prices, organization_id)
         for name, of_model in sums.items()
         if name in named
     }
@@ -50,54 +53,57 @@ def estimate(
     }
 
 
-def _load(tx: Session, model: ServedModel, sums: ModelSums, prices: Prices) -> ModelLoad:
-    history = _history(tx, model.id) or _history(tx, model.base)
-    ready = bool(engines.ready(tx, [model.base]))
+def _load(
+    tx: Session, model: ServedModel, sums: ModelSums, prices: Prices, organization_id: str
+) -> ModelLoad:
+    own = organization_id
+    history = _history(tx, model.id, own) or _history(tx, model.base, own)
+    done = quote_book.done(tx, model.id) or quote_book.done(tx, model.base)
     return ModelLoad(
         lines=sums.lines,
         prompt_tokens=sums.prompt_tokens,
         max_output_tokens=sums.max_output_tokens,
         prices=prices,
         history=history,
-        tokens_per_second=_rate(tx, model.id) or _rate(tx, model.base),
+        pace=pace_of(done),
         tokens_ahead=_ahead(tx, model.base, history),
-        start_seconds=0.0 if ready else ENGINE_START_SECONDS,
+        start_seconds=_start_seconds(tx, model.base),
     )
 
 
-def _history(tx: Session, model: str) -> OutputHistory | None:
+def _history(tx: Session, model: str, organization_id: str) -> OutputHistory | None:
+    everybody = _answers(tx, model, None)
+    if not everybody[0]:
+        return None
+    return OutputHistory(*everybody, *_answers(tx, model, organization_id))
+
+
+def _answers(tx: Session, model: str, organization_id: str | None) -> tuple[int, int]:
+    """Lines and output tokens of the latest charges of a model, of everybody or of one organization."""
+    theirs = () if organization_id is None else (Usage.organization_id == organization_id,)
     latest = (
         select(Usage.lines, Usage.output_tokens)
-        .where(Usage.model == model, Usage.lines > 0)  # trainings have none
+        .where(Usage.model == model, Usage.kind == UsageKind.BATCH, Usage.lines > 0, *theirs)
         .order_by(col(Usage.at).desc())
         .limit(HISTORY_ROWS)
         .subquery()
     )
     lines, tokens = tx.exec(select(func.sum(latest.c.lines), func.sum(latest.c.output_tokens))).one()
-    return OutputHistory(int(lines), int(tokens)) if lines else None
+    return int(lines or 0), int(tokens or 0)
 
 
-def _rate(tx: Session, model: str) -> float | None:
-    """Tokens per second, prompt and output together, of the fastest of the latest batches."""
-    latest = tx.exec(
-        select(Batch)
-        .where(Batch.model == model, Batch.status == BatchStatus.COMPLETED)
-        .order_by(col(Batch.completed_at).desc())
-        .limit(HISTORY_ROWS)
-    ).all()
-    rates = [_tokens(b.usage, model) / s for b in latest if (s := _seconds(b)) > 0]
-    return max(rates, default=None) or None
-
-
-def _seconds(batch: Batch) -> float:
-    if batch.in_progress_at is None or batch.finalizing_at is None:
+def _start_seconds(tx: Session, base: str) -> float:
+    """How long an engine of the base takes to start, by the latest that did; 0 where one is ready."""
+    if engines.ready(tx, [base]):
         return 0.0
-    return (batch.finalizing_at - batch.in_progress_at).total_seconds()
-
-
-def _tokens(usage: Mapping[str, Mapping[str, int]], model: str) -> int:
-    used = usage.get(model, {})
-    return used.get("input_tokens", 0) + used.get("output_tokens", 0)
+    latest = tx.exec(
+        select(Engine)
+        .where(Engine.model == base, col(Engine.ready_at).is_not(None))
+        .order_by(col(Engine.ready_at).desc())
+        .limit(STARTS_LOOKED_AT)
+    ).all()
+    took = [(engine.ready_at - engine.created_at).total_seconds() for engine in latest if engine.ready_at]
+    return median(took) if took else ENGINE_START_SECONDS
 
 
 def _ahead(tx: Session, base: str, history: OutputHistory | None) -> int:
@@ -105,4 +111,4 @@ def _ahead(tx: Session, base: str, history: OutputHistory | None) -> int:
     lines = tx.exec(select(func.sum(BatchDemand.lines)).where(BatchDemand.base == base)).one()
     if not lines or history is None:
         return 0
-    return round(int(lines) * history.output_tokens / history.lines)
+    return round(int(lines) * history.mean())

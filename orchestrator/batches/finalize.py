@@ -4,7 +4,7 @@ import hashlib
 
 from sqlmodel import Session
 
-from orchestrator.batches import result_files
+from orchestrator.batches import quote_book, result_files
 from orchestrator.batches.holding import work
 from orchestrator.batches.model import Batch
 from orchestrator.batches.progress import STOP_MESSAGES, BatchLease, Stop
@@ -63,6 +63,8 @@ def finish(
     if stop is Stop.SPEND_LIMIT and batch.status is BatchStatus.CANCELLING:
         trigger = BatchTrigger.MERGED  # its customer asked for that, too
     transition(tx, batch, BATCH, trigger, actor="system", reason=stop)
+    if stop is None:
+        quote_book.settle(tx, batch)
     holds.release(tx, work(batch))
     end_demand(tx, batch.id)
     jobs.complete(tx, job_id=lease.job_id, token=lease.token)

@@ -1,36 +1,44 @@
 """What a batch will take: tokens, cost, and when it starts and ends. Pure arithmetic over what is
 known.
 
-How long answers get is not known before they are there. The quote takes the mean of earlier
-answers, or says that it had none to go by; the worst case needs no guess and is what a batch cannot
-exceed.
+How long answers get is not known before they are there. The quote takes the mean of earlier answers, the
+organization's own first: `OWN_LINES_WEIGHT` lines of everybody's weigh as much as as many of its own, so with
+a few own answers it is mostly theirs, and with many its own. Or it says that there were none to go by. The
+worst case needs no guess and is what a batch cannot exceed.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestrator.metering.pace import Pace
 from orchestrator.metering.prices import Prices, cost_micros
 
 HISTORY_LINES_MIN = 20  # fewer answers say little about the next
 FALLBACK_OUTPUT_SHARE = 0.25  # of the bound, where there is no history
-P90_SLOWDOWN = 1.5  # how much slower than the mean rate one batch in ten is allowed to be
+OWN_LINES_WEIGHT = 50  # earlier answers to everybody, against those to the organization itself
 
 
 @dataclass(frozen=True)
 class OutputHistory:
-    """Earlier answers of one model."""
+    """Earlier answers of one model: to everybody, and of those the organization's own."""
 
     lines: int
     output_tokens: int
+    own_lines: int = 0
+    own_output_tokens: int = 0
+
+    def mean(self) -> float:
+        """Output tokens a line to expect."""
+        weighed = OWN_LINES_WEIGHT * self.output_tokens / self.lines
+        return (self.own_output_tokens + weighed) / (self.own_lines + OWN_LINES_WEIGHT)
 
 
 @dataclass(frozen=True)
 class ModelLoad:
     """What a batch asks of one model, and how that model is doing.
 
-    `max_output_tokens` is the sum of the lines' bounds. `tokens_per_second` counts prompt and
-    output together, over all its engines, as this batch would share them; None: never measured.
-    `tokens_ahead` is what waits before this batch, `start_seconds` what an engine takes to start
+    `max_output_tokens` is the sum of the lines' bounds. `pace` counts prompt and output together; None: never
+    measured. `tokens_ahead` is what waits before this batch, `start_seconds` what an engine takes to start
     where none is ready.
     """
 
@@ -39,7 +47,7 @@ class ModelLoad:
     max_output_tokens: int
     prices: Prices
     history: OutputHistory | None = None
-    tokens_per_second: float | None = None
+    pace: Pace | None = None
     tokens_ahead: int = 0
     start_seconds: float = 0.0
 
@@ -67,12 +75,15 @@ def quote(loads: Mapping[str, ModelLoad], discount: float) -> Quote:
     first and ends with the last.
     """
     expected = {model: _expected_output(load) for model, load in loads.items()}
-    starts, ends = [], []
+    starts, ends, late_ends = [], [], []
     for model, load in loads.items():
-        if not load.tokens_per_second:
+        if load.pace is None:
             continue
-        starts.append(load.start_seconds + load.tokens_ahead / load.tokens_per_second)
-        ends.append(starts[-1] + (load.prompt_tokens + expected[model]) / load.tokens_per_second)
+        start = load.start_seconds + load.tokens_ahead * load.pace.seconds_per_token
+        lasts = load.pace.seconds(load.prompt_tokens + expected[model])
+        starts.append(start)
+        ends.append(start + lasts)
+        late_ends.append(start + lasts * load.pace.p90)
     timed = bool(loads) and len(ends) == len(loads)
     return Quote(
         prompt_tokens=sum(load.prompt_tokens for load in loads.values()),
@@ -82,7 +93,7 @@ def quote(loads: Mapping[str, ModelLoad], discount: float) -> Quote:
         worst_cost_micros=sum(_cost(load, load.max_output_tokens, discount) for load in loads.values()),
         start_p50_seconds=min(starts) if timed else None,
         finish_p50_seconds=max(ends) if timed else None,
-        finish_p90_seconds=max(ends) * P90_SLOWDOWN if timed else None,
+        finish_p90_seconds=max(late_ends) if timed else None,
         basis=_basis(loads),
     )
 
@@ -96,8 +107,7 @@ def _expected_output(load: ModelLoad) -> int:
     bound."""
     if load.history is None or not _known(load):
         return round(load.max_output_tokens * FALLBACK_OUTPUT_SHARE)
-    mean = load.history.output_tokens / load.history.lines
-    return min(load.max_output_tokens, round(load.lines * mean))
+    return min(load.max_output_tokens, round(load.lines * load.history.mean()))
 
 
 def _cost(load: ModelLoad, output_tokens: int, discount: float) -> int:
@@ -109,9 +119,9 @@ def _basis(loads: Mapping[str, ModelLoad]) -> str:
     told = []
     known = [model for model, load in loads.items() if _known(load)]
     guessed = [model for model in loads if model not in known]
-    unmeasured = [model for model, load in loads.items() if not load.tokens_per_second]
+    unmeasured = [model for model, load in loads.items() if load.pace is None]
     if known:
-        told.append(f"Output from the mean of earlier answers for {', '.join(known)}.")
+        told.append(f"Output from the mean of earlier answers, your own first, for {', '.join(known)}.")
     if guessed:
         told.append(
             f"Output taken as {FALLBACK_OUTPUT_SHARE:.0%} of the bound for {', '.join(guessed)}: "

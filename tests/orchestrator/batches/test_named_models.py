@@ -154,11 +154,15 @@ def test_an_adapter_is_quoted_by_its_bases_history_until_it_has_its_own(database
         sums = {adapter.id: ModelSums(lines=10, prompt_tokens=100, max_output_tokens=1000)}
         named = admitted(tx, REGISTRY, sums, organization_id=adapter.organization_id)
         rates = {adapter.id: Rate(spec("yard-smoke").prices(), discount=0.5)}
-        quoted = estimate(tx, sums, named=named, rates=rates, tier=TIERS["developer"])
+        quoted = estimate(
+            tx, sums, named=named, rates=rates, tier=TIERS["developer"], organization_id="org_1"
+        )
         assert quoted["expected_output_tokens"] == 50
         assert quoted["worst_cost_micros"] > 0
         charge(tx, adapter, adapter.id, output_tokens=900)
-        quoted = estimate(tx, sums, named=named, rates=rates, tier=TIERS["developer"])
+        quoted = estimate(
+            tx, sums, named=named, rates=rates, tier=TIERS["developer"], organization_id="org_1"
+        )
         assert quoted["expected_output_tokens"] == 90
 
 

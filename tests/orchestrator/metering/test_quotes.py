@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator.metering.pace import Done, Pace, pace_of
 from orchestrator.metering.prices import Prices
 from orchestrator.metering.quotes import (
     HISTORY_LINES_MIN,
-    P90_SLOWDOWN,
     ModelLoad,
     OutputHistory,
     quote,
@@ -21,7 +21,7 @@ def load(**changes: Any) -> ModelLoad:
         "max_output_tokens": 800,
         "prices": PRICES,
         "history": OutputHistory(lines=100, output_tokens=3_000),
-        "tokens_per_second": 100.0,
+        "pace": Pace(fixed_seconds=0.0, seconds_per_token=0.01, p90=2.0),
         **changes,
     }
     return ModelLoad(**values)
@@ -32,7 +32,7 @@ def test_expected_output_is_the_mean_of_earlier_answers():
     assert quoted.prompt_tokens == 1_000
     assert quoted.expected_output_tokens == 300
     assert quoted.worst_output_tokens == 800
-    assert quoted.basis == "Output from the mean of earlier answers for m."
+    assert quoted.basis == "Output from the mean of earlier answers, your own first, for m."
 
 
 def test_expected_output_never_passes_the_bound():
@@ -57,17 +57,17 @@ def test_the_batch_starts_after_what_is_ahead_and_the_start_of_an_engine():
     quoted = quote({"m": load(tokens_ahead=500, start_seconds=30.0)}, 0.0)
     assert quoted.start_p50_seconds == 35.0
     assert quoted.finish_p50_seconds == 35.0 + 13.0
-    assert quoted.finish_p90_seconds == 48.0 * P90_SLOWDOWN
+    assert quoted.finish_p90_seconds == 35.0 + 2 * 13.0
 
 
 def test_models_run_side_by_side():
-    quoted = quote({"slow": load(tokens_per_second=10.0), "fast": load()}, 0.0)
+    quoted = quote({"slow": load(pace=Pace(0.0, 0.1, 1.5)), "fast": load()}, 0.0)
     assert (quoted.start_p50_seconds, quoted.finish_p50_seconds) == (0.0, 130.0)
     assert quoted.prompt_tokens == 2_000
 
 
 def test_an_unmeasured_model_leaves_the_times_open_and_says_so():
-    quoted = quote({"new": load(tokens_per_second=None), "m": load()}, 0.0)
+    quoted = quote({"new": load(pace=None), "m": load()}, 0.0)
     assert quoted.start_p50_seconds is None
     assert quoted.finish_p50_seconds is None
     assert quoted.finish_p90_seconds is None
@@ -78,3 +78,30 @@ def test_an_unmeasured_model_leaves_the_times_open_and_says_so():
 def test_a_batch_without_a_line_costs_nothing():
     quoted = quote({}, 0.5)
     assert (quoted.worst_cost_micros, quoted.finish_p50_seconds, quoted.basis) == (0, None, "")
+
+
+def test_an_organization_s_own_answers_count_for_more_the_more_there_are():
+    everybody = {"lines": 1_000, "output_tokens": 10_000}
+    means = [
+        OutputHistory(**everybody, own_lines=lines, own_output_tokens=30 * lines).mean()
+        for lines in (0, 50, 1_000)
+    ]
+    assert means == [10.0, 20.0, pytest.approx(29.05, abs=0.01)]
+
+
+def test_a_pace_is_read_off_batches_of_any_size():
+    pace = pace_of([Done(tokens, 2.0 + tokens / 1_000) for tokens in (100, 1_000, 5_000, 20_000)])
+    assert pace is not None
+    assert pace.seconds(10_000) == pytest.approx(12.0, rel=0.05)
+    assert pace.seconds(50) == pytest.approx(2.05, rel=0.1)
+
+
+def test_a_pace_needs_few_batches_and_knows_how_late_some_are():
+    alone = pace_of([Done(1_000, 10.0)])
+    assert alone is not None
+    assert (alone.seconds(2_000), alone.p90) == (20.0, 1.5)
+    mixed = pace_of([Done(1_000, seconds) for seconds in (10, 10, 10, 10, 10, 10, 10, 10, 30, 40)])
+    assert mixed is not None
+    assert mixed.seconds(1_000) == pytest.approx(10.0)
+    assert mixed.p90 == pytest.approx(4.0)
+    assert pace_of([]) is None
