@@ -30,6 +30,7 @@ from api.routes import (
     organizations,
     price_lists,
     quotes,
+    sandbox,
     spending,
     tiers,
     uploads,
@@ -50,8 +51,11 @@ PREFIXES = ("/v1", "/openai/v1")
 
 ROUTES = (
     *(files, validations, uploads, batches, fine_tuning, fine_tuning_estimates, fine_tunings),
-    *(models, tiers, limits, usage, quotes, invoices, organizations, operators, price_lists, spending),
+    *(models, sandbox, tiers, limits, usage, quotes, invoices, spending),
+    *(organizations, operators, price_lists),
 )
+
+ENGINE_CONNECTIONS = httpx.Limits(max_connections=1_000, keepalive_expiry=3.0)  # below vLLM's own 5 s
 
 DESCRIPTION = """
 Batch inference on your own GPUs, behind the API that the `openai` and `groq` packages speak.
@@ -145,6 +149,10 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             dataset_slots=Slots("fine-tuning estimates"),
             part_slots=Slots("upload parts"),
             import_slots=Slots("adapter imports"),
+            request_slots=Slots("synchronous requests"),
+            engines=await stack.enter_async_context(
+                httpx.AsyncClient(limits=ENGINE_CONNECTIONS, trust_env=False)
+            ),
             prefect=await stack.enter_async_context(_prefect_client(settings)),
         )
 

@@ -21,7 +21,7 @@ class Yard:
     """The yard as the API sees it. `preparations` reads a whole batch file in a child process, `datasets`
     those of a fine-tuning job in another. The slots bound how many of those, of upload parts and of
     adapters being brought one organization has under way. `prefect` asks the Prefect server for its health,
-    nothing else."""
+    nothing else; `engines` sends synchronous requests."""
 
     settings: Settings
     database: Database
@@ -35,7 +35,9 @@ class Yard:
     dataset_slots: Slots
     part_slots: Slots
     import_slots: Slots
+    request_slots: Slots
     prefect: httpx.AsyncClient
+    engines: httpx.AsyncClient
 
     def tier(self, caller: Principal) -> Tier:
         """The limits that are in force for whoever asks: the tier's, its contract's, its project's."""

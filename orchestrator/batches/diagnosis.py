@@ -94,6 +94,9 @@ def _problems_of_the_body(body: dict[str, Raw]) -> Iterator[tuple[ProblemCode, s
         message = "Streaming is not supported in the Batch API."
         advice = "Remove body.stream or set it to false."
         yield ProblemCode.STREAMING_UNSUPPORTED, f"{message} {advice}", "body.stream"
+    if "priority" in body:
+        message = "A line cannot choose its priority: that is the tier's. Remove body.priority."
+        yield ProblemCode.UNSUPPORTED_PARAMETER, message, "body.priority"
     for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
         yield from _number_problem(body, name, Count, f"from 0 to {COUNT_MAX}")
     yield from _number_problem(body, "n", Choices, f"from 1 to {CHOICES_MAX}")

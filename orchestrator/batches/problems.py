@@ -21,6 +21,7 @@ class ProblemCode(StrEnum):
     INVALID_URL = "invalid_url"
     INVALID_REQUEST = "invalid_request"
     STREAMING_UNSUPPORTED = "streaming_unsupported"
+    UNSUPPORTED_PARAMETER = "unsupported_parameter"
     DUPLICATE_CUSTOM_ID = "duplicate_custom_id"
     TOO_MANY_MODELS = "too_many_models"
     TOO_MANY_REQUESTS = "too_many_requests"

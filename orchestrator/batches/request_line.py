@@ -7,7 +7,7 @@ judge.
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from orchestrator.jsonl.text import nested_too_deeply
 from orchestrator.models.endpoints import Endpoint
@@ -26,6 +26,7 @@ class RequestBody(Struct):
 
     model: Annotated[str, Meta(min_length=1, max_length=MODEL_CHARACTERS_MAX)]
     stream: bool | None = None
+    priority: Raw | None = None
     max_completion_tokens: Count | None = None
     max_tokens: Count | None = None
     max_output_tokens: Count | None = None
@@ -62,6 +63,8 @@ def decode(raw: bytes) -> RequestLine | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     body = request.body
-    if body.stream or "\0" in request.custom_id or "\0" in body.model:  # Postgres stores no NUL
+    if body.stream or body.priority is not None:
+        return None
+    if "\0" in request.custom_id or "\0" in body.model:  # Postgres stores no NUL
         return None
     return request

@@ -9,9 +9,9 @@ from sqlmodel import Session, col, select
 from orchestrator import clock
 from orchestrator.adapters.model import Adapter, Origin
 from orchestrator.engines import residency
-from orchestrator.engines.model import BatchDemand, Engine, EngineAdapter
+from orchestrator.engines.model import BatchDemand, Engine, EngineAdapter, SandboxDemand
 from orchestrator.engines.residency import Resident
-from orchestrator.engines.service import DEMAND_FRESH_SECONDS
+from orchestrator.engines.service import DEMAND_FRESH_SECONDS, SANDBOX_FRESH_SECONDS
 
 PUBLISHED_SECONDS = 600  # how long a new adapter is loaded without being asked for
 REASON_MAX = 1000
@@ -95,7 +95,8 @@ def digests_in_use(tx: Session) -> set[str]:
 
 
 def _wanted(tx: Session, base: str) -> dict[str, int]:
-    """The adapters that live drivers have lines for, with the priority of the most urgent."""
+    """The adapters that live drivers have lines for, with the priority of the most urgent, and those that
+    synchronous requests have asked for of late."""
     fresh = clock.now() - timedelta(seconds=DEMAND_FRESH_SECONDS)
     found = tx.exec(
         select(BatchDemand.model, func.min(BatchDemand.priority))
@@ -103,7 +104,14 @@ def _wanted(tx: Session, base: str) -> dict[str, int]:
         .where(BatchDemand.base == base, col(BatchDemand.lines) > 0, col(BatchDemand.heartbeat_at) >= fresh)
         .group_by(col(BatchDemand.model))
     )
-    return dict(found.all())
+    since = clock.now() - timedelta(seconds=SANDBOX_FRESH_SECONDS)
+    asked = tx.exec(
+        select(SandboxDemand.model, func.min(SandboxDemand.priority))
+        .join(Adapter, col(Adapter.id) == col(SandboxDemand.model))
+        .where(SandboxDemand.base == base, col(SandboxDemand.asked_at) >= since)
+        .group_by(col(SandboxDemand.model))
+    )
+    return dict(asked.all()) | dict(found.all())
 
 
 def _published(tx: Session, base: str, limit: int) -> list[str]:

@@ -1,7 +1,8 @@
 """Engines as rows: requested by the dispatcher, watched by their flow, used by batch drivers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import delete, func
 from sqlmodel import Session, col, select
@@ -15,6 +16,7 @@ from orchestrator.engines.model import (
     EngineAdapter,
     EngineStatus,
     EngineTrigger,
+    SandboxDemand,
 )
 from orchestrator.engines.placement import Failures, Running, Wanted
 from orchestrator.models.registry import ModelSpec, Registry
@@ -22,6 +24,9 @@ from orchestrator.state_machine import transition
 
 LOST_AFTER_SECONDS = 20  # without a heartbeat, an engine's watcher is dead and so is the engine
 DEMAND_FRESH_SECONDS = 30  # a demand older than this belongs to a driver that died
+SANDBOX_FRESH_SECONDS = 300  # so long after a synchronous request its model is wanted
+SANDBOX_NOTED_EVERY_SECONDS = 5
+SANDBOX_PRIORITY = 1_000  # after every tier's batches
 LAST_WORDS_MAX = 4000
 HISTORY_MAX = 20
 
@@ -161,7 +166,7 @@ def wanted(tx: Session, registry: Registry) -> list[Wanted]:
     moment = clock.now()
     fresh = moment - timedelta(seconds=DEMAND_FRESH_SECONDS)
     demanded = (col(BatchDemand.heartbeat_at) >= fresh, col(BatchDemand.lines) > 0)
-    rows = tx.exec(
+    rows: Sequence[Sequence[Any]] = tx.exec(
         select(
             BatchDemand.base,
             func.sum(BatchDemand.lines),
@@ -178,6 +183,8 @@ def wanted(tx: Session, registry: Registry) -> list[Wanted]:
             .distinct()
         )
     )
+    rows = [*rows, *_asked_for(tx, {base for base, _, _, _ in rows})]
+    adapted |= _asked_for_adapters(tx)
     aside = _put_aside(tx, [base for base, _, _, _ in rows])
     result: list[Wanted] = []
     for base, lines, priority, since in rows:
@@ -201,6 +208,23 @@ def wanted(tx: Session, registry: Registry) -> list[Wanted]:
         if engine.model in needed:
             engine.needed_at = moment
     return result
+
+
+def _asked_for(tx: Session, wanted: set[str]) -> list[tuple[str, int, int, datetime]]:
+    """Bases that only synchronous requests want, as one line each."""
+    fresh = clock.now() - timedelta(seconds=SANDBOX_FRESH_SECONDS)
+    found = tx.exec(
+        select(SandboxDemand.base, func.min(SandboxDemand.priority), func.min(SandboxDemand.asked_at))
+        .where(col(SandboxDemand.asked_at) >= fresh, col(SandboxDemand.base).not_in(wanted))
+        .group_by(col(SandboxDemand.base))
+    )
+    return [(base, 1, priority, since) for base, priority, since in found]
+
+
+def _asked_for_adapters(tx: Session) -> set[str]:
+    fresh = clock.now() - timedelta(seconds=SANDBOX_FRESH_SECONDS)
+    asked = (col(SandboxDemand.asked_at) >= fresh, col(SandboxDemand.model) != col(SandboxDemand.base))
+    return set(tx.exec(select(SandboxDemand.base).where(*asked).distinct()))
 
 
 def _put_aside(tx: Session, models: Iterable[str]) -> dict[str, datetime]:

@@ -89,6 +89,7 @@ class EngineSpec:
         argv += ["--max-model-len", str(self.context_length)]
         argv += ["--max-num-seqs", str(self.max_num_seqs)]
         argv += ["--enable-prompt-tokens-details", "--disable-uvicorn-access-log"]
+        argv += ["--scheduling-policy", "priority"]  # synchronous requests go before batch lines
         if not self.cuda:
             argv += ["--enforce-eager"]
         if self.lora is not None:

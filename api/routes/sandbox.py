@@ -1,0 +1,49 @@
+"""Synchronous requests, to try a model before a batch: on engines that are warm, within small limits, without
+a promise of latency. Bodies are the engine's to judge, as in a batch."""
+
+import asyncio
+from contextlib import ExitStack
+
+from fastapi import APIRouter, Request, Response
+
+from api.auth import Caller
+from api.deps import YardDep
+from api.sandbox import forward
+from api.sandbox.admission import admit
+from api.sandbox.request import read
+from api.yard import Yard
+from orchestrator.organizations.principal import Principal
+
+AT_ONCE_MAX = 64  # of one organization in one process, where its tier has no limit of its own
+
+router = APIRouter(tags=["Sandbox"])
+
+
+@router.post("/chat/completions")
+async def create_chat_completion(asked: Request, yard: YardDep, caller: Caller) -> Response:
+    """Answer a chat now. With `stream`, as it is written."""
+    return await _answer(yard, caller, asked, "/v1/chat/completions")
+
+
+@router.post("/completions")
+async def create_completion(asked: Request, yard: YardDep, caller: Caller) -> Response:
+    """Go on with a text now. With `stream`, as it is written."""
+    return await _answer(yard, caller, asked, "/v1/completions")
+
+
+@router.post("/embeddings")
+async def create_embeddings(asked: Request, yard: YardDep, caller: Caller) -> Response:
+    """Embed texts now."""
+    return await _answer(yard, caller, asked, "/v1/embeddings")
+
+
+async def _answer(yard: Yard, caller: Principal, asked: Request, endpoint: str) -> Response:
+    tier = yard.tier(caller)
+    request = await read(asked, endpoint, bytes_max=tier.line_bytes_max)
+    at_once = tier.requests_at_once or AT_ONCE_MAX
+    with ExitStack() as slot:
+        slot.enter_context(yard.request_slots.take(caller.organization_id, limit=at_once))
+        admitted = await asyncio.to_thread(admit, yard, caller, request)
+        if request.stream:
+            return await forward.stream(yard, request, admitted, slot)
+        return await forward.whole(yard, asked, request, admitted)

@@ -1,0 +1,84 @@
+"""A synchronous request as its customer sent it, and as an engine is to have it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from orchestrator.errors import Invalid, TooLarge
+from orchestrator.jsonl.text import nested_too_deeply
+
+BEFORE_BATCHES = -1  # vLLM: lower is sooner, and batch lines have 0
+OUTPUT_TOKENS_RESERVED = 512  # of a rate limit, where the request leaves its length open
+BYTES_PER_TOKEN = 4  # a guess at a prompt's tokens, settled by the engine's count
+
+_LENGTHS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+
+@dataclass(frozen=True)
+class SandboxRequest:
+    """`body` is the customer's, decoded. `wants_usage`: the stream shall end with a chunk of token counts."""
+
+    endpoint: str
+    body: Mapping[str, Any]
+    model: str
+    stream: bool
+    wants_usage: bool
+    prompt_tokens: int
+
+    def tokens_reserved(self, context_length: int) -> int:
+        """What it counts against limits on tokens until the engine has counted."""
+        asked = next((self.body[name] for name in _LENGTHS if type(self.body.get(name)) is int), None)
+        output = OUTPUT_TOKENS_RESERVED if asked is None else max(0, min(asked, context_length))
+        choices = self.body.get("n")
+        return self.prompt_tokens + output * (choices if type(choices) is int and choices > 0 else 1)
+
+    def for_engine(self, *, remote: bool) -> bytes:
+        """The body to send: ahead of batch lines, and with token counts in every chunk of a stream. A server
+        that is not ours may know neither."""
+        body = dict(self.body)
+        if self.stream:
+            body["stream_options"] = {"include_usage": True}
+        if not remote:
+            body["priority"] = BEFORE_BATCHES
+            if self.stream:
+                body["stream_options"]["continuous_usage_stats"] = True
+        return msgspec.json.encode(body)
+
+
+async def read(request: Request, endpoint: str, *, bytes_max: int) -> SandboxRequest:
+    """Read the body. Raises TooLarge beyond `bytes_max`, Invalid where the yard itself can do nothing with
+    it; everything else is the engine's to judge."""
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > bytes_max:
+            raise TooLarge(f"The body of a synchronous request has at most {bytes_max:,} bytes on your plan.")
+    body = _decoded(bytes(raw))
+    model = body.get("model")
+    if not isinstance(model, str) or not model or "\0" in model:
+        raise Invalid(
+            "Missing required parameter: 'model'.", code="missing_required_parameter", param="model"
+        )
+    if "priority" in body:
+        raise Invalid("Unknown parameter: 'priority'.", code="unknown_parameter", param="priority")
+    options = body.get("stream_options")
+    return SandboxRequest(
+        endpoint=endpoint,
+        body=body,
+        model=model,
+        stream=body.get("stream") is True,
+        wants_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        prompt_tokens=len(raw) // BYTES_PER_TOKEN,
+    )
+
+
+def _decoded(raw: bytes) -> dict[str, Any]:
+    try:
+        if nested_too_deeply(raw):
+            raise Invalid("The JSON body is nested too deeply.", code=None)
+        return msgspec.json.decode(raw, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Invalid("We could not parse the JSON body of your request: expected a JSON object.") from None
