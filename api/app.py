@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from api import errors
 from api.access import Access
+from api.auth import authenticate
 from api.deps import refuse_nul
 from api.routes import (
     batches,
@@ -54,6 +55,8 @@ ROUTES = (
     *(models, sandbox, tiers, limits, usage, quotes, invoices, spending),
     *(organizations, operators, price_lists),
 )
+
+OPEN_ROUTES = (tiers,)  # need no key
 
 ENGINE_CONNECTIONS = httpx.Limits(max_connections=1_000, keepalive_expiry=3.0)  # below vLLM's own 5 s
 
@@ -115,7 +118,12 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for prefix in PREFIXES:
         for route in ROUTES:  # into the app itself: every router between costs each request a search
-            app.include_router(route.router, prefix=prefix, include_in_schema=prefix == PREFIXES[0])
+            app.include_router(
+                route.router,
+                prefix=prefix,
+                include_in_schema=prefix == PREFIXES[0],
+                dependencies=[] if route in OPEN_ROUTES else [Depends(authenticate)],
+            )
     app.include_router(health.router)
     errors.install(app)
     app.add_middleware(Access)

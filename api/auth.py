@@ -1,4 +1,6 @@
-"""Who is asking. Every route but the tiers, the health checks and the documentation needs a key."""
+"""Who is asking, and whether they may. Every route but the tiers, the health checks, the documentation and
+the one that accepts an invitation needs a key; `api.permissions` says what that key must be allowed.
+"""
 
 from typing import Annotated, cast
 
@@ -6,11 +8,12 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
+from api import permissions
 from api.deps import YardDep
 from api.trace import Trace
-from orchestrator.errors import NotEntitled, Unauthenticated
+from orchestrator.errors import Unauthenticated
+from orchestrator.organizations import scopes
 from orchestrator.organizations import service as organizations
-from orchestrator.organizations.model import Role
 from orchestrator.organizations.principal import Principal
 
 bearer = HTTPBearer(
@@ -25,7 +28,8 @@ def authenticate(
     yard: YardDep,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)],
 ) -> Principal:
-    """The bearer of the request's key. Raises Unauthenticated in OpenAI's words."""
+    """The bearer of the request's key, who may do what the request asks for. Raises Unauthenticated in
+    OpenAI's words, NotEntitled with the missing scope."""
     if credentials is None or not credentials.credentials:
         raise Unauthenticated(
             "You didn't provide an API key. You need to provide your API key in an Authorization "
@@ -35,23 +39,11 @@ def authenticate(
         principal = organizations.authenticate(tx, credentials.credentials)
     trace = cast(Trace, request.scope["trace"])
     trace.principal = principal
+    scope = permissions.needed(request.method, request.scope["route"].path)
+    if scope in scopes.OPERATORS and scope not in scopes.allowed(principal.role, principal.scopes):
+        raise HTTPException(404)  # to everyone else the operator's routes do not exist
+    scopes.require(principal, scope)
     return principal
 
 
 Caller = Annotated[Principal, Depends(authenticate)]
-
-
-def require_operator(caller: Caller) -> None:
-    """Let only those pass who run this yard. To everyone else the route does not exist."""
-    if caller.role is not Role.OPERATOR:
-        raise HTTPException(404)
-
-
-def require_owner(caller: Caller) -> Principal:
-    """Let only an owner decide about an organization's money, limits and people."""
-    if caller.role is not Role.OWNER:
-        raise NotEntitled(
-            f"Only an owner of the organization can do this; this key's role is '{caller.role}'.",
-            code="insufficient_permissions",
-        )
-    return caller

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from api.auth import Caller, require_owner
+from api.auth import Caller
 from api.deps import Read, Transaction
 from api.pagination import SpendAlertsPage
 from api.schemas.spending import (
@@ -23,7 +23,6 @@ from api.schemas.wire import Deleted, ListOf
 from orchestrator.batches import holding as batches
 from orchestrator.fine_tuning import holding as fine_tuning
 from orchestrator.organizations import service as organizations
-from orchestrator.organizations.principal import Principal
 from orchestrator.spending import alerts, caps
 from orchestrator.spending.model import SpendAlert
 from orchestrator.spending.standing import ORGANIZATION, spending, standings
@@ -40,7 +39,6 @@ def read_scope(request: Request, tx: Read, caller: Caller) -> str:
 
 
 Scope = Annotated[str, Depends(read_scope)]  # a project's id, or ORGANIZATION
-Owner = Annotated[Principal, Depends(require_owner)]
 
 LIMIT = "/spend_limit"
 ALERTS = "/spend_alerts"
@@ -65,27 +63,27 @@ def retrieve_spend_limit(tx: Read, caller: Caller, project_id: Scope) -> SpendLi
 @router.post(LIMIT)
 @router.post(PROJECT + LIMIT, name="update_project_spend_limit")
 def update_spend_limit(
-    body: SetSpendLimit, tx: Transaction, owner: Owner, project_id: Scope
+    body: SetSpendLimit, tx: Transaction, caller: Caller, project_id: Scope
 ) -> SpendLimitObject:
     """Set or change the monthly cap. What runs hears of it within two seconds: it goes on as far as the cap
     allows, and what was stopped can be retried."""
-    running = [*batches.running(tx, owner.organization_id), *fine_tuning.running(tx, owner.organization_id)]
+    running = [*batches.running(tx, caller.organization_id), *fine_tuning.running(tx, caller.organization_id)]
     standing = caps.set_cap(
         tx,
-        organization_id=owner.organization_id,
+        organization_id=caller.organization_id,
         project_id=project_id,
         cap_micros=micros(body.threshold_amount),
         running=running,
-        actor=owner.key_id,
+        actor=caller.key_id,
     )
     return SpendLimitObject.of(standing)
 
 
 @router.delete(LIMIT)
 @router.delete(PROJECT + LIMIT, name="delete_project_spend_limit")
-def delete_spend_limit(tx: Transaction, owner: Owner, project_id: Scope) -> SpendLimitDeleted:
+def delete_spend_limit(tx: Transaction, caller: Caller, project_id: Scope) -> SpendLimitDeleted:
     """No cap from now on."""
-    caps.remove(tx, organization_id=owner.organization_id, project_id=project_id, actor=owner.key_id)
+    caps.remove(tx, organization_id=caller.organization_id, project_id=project_id, actor=caller.key_id)
     kind = "project" if project_id else "organization"
     return SpendLimitDeleted(object=f"{kind}.spend_limit.deleted")
 
@@ -103,17 +101,17 @@ def list_spend_alerts(
 @router.post(ALERTS)
 @router.post(PROJECT + ALERTS, name="create_project_spend_alert")
 def create_spend_alert(
-    body: SetSpendAlert, tx: Transaction, owner: Owner, project_id: Scope
+    body: SetSpendAlert, tx: Transaction, caller: Caller, project_id: Scope
 ) -> SpendAlertObject:
     """Be told of a spend, once in each month: a webhook event, and `alerted_at` here."""
     alert = alerts.create(
         tx,
-        organization_id=owner.organization_id,
+        organization_id=caller.organization_id,
         project_id=project_id,
         threshold_micros=micros(body.threshold_amount),
         recipients=body.notification_channel.recipients,
         subject_prefix=body.notification_channel.subject_prefix,
-        actor=owner.key_id,
+        actor=caller.key_id,
     )
     return SpendAlertObject.of(alert)
 
@@ -135,7 +133,9 @@ def retrieve_spend_alert(alert: Alert) -> SpendAlertObject:
 
 @router.post(ALERT)
 @router.post(PROJECT + ALERT, name="update_project_spend_alert")
-def update_spend_alert(body: SetSpendAlert, tx: Transaction, owner: Owner, alert: Alert) -> SpendAlertObject:
+def update_spend_alert(
+    body: SetSpendAlert, tx: Transaction, caller: Caller, alert: Alert
+) -> SpendAlertObject:
     """Another threshold, which may be told of again in this month, or other recipients."""
     changed = alerts.change(
         tx,
@@ -143,15 +143,15 @@ def update_spend_alert(body: SetSpendAlert, tx: Transaction, owner: Owner, alert
         threshold_micros=micros(body.threshold_amount),
         recipients=body.notification_channel.recipients,
         subject_prefix=body.notification_channel.subject_prefix,
-        actor=owner.key_id,
+        actor=caller.key_id,
     )
     return SpendAlertObject.of(changed)
 
 
 @router.delete(ALERT)
 @router.delete(PROJECT + ALERT, name="delete_project_spend_alert")
-def delete_spend_alert(tx: Transaction, owner: Owner, alert: Alert) -> Deleted:
+def delete_spend_alert(tx: Transaction, caller: Caller, alert: Alert) -> Deleted:
     """No longer be told of it."""
     shown = SpendAlertObject.of(alert)
-    alerts.delete(tx, alert, actor=owner.key_id)
+    alerts.delete(tx, alert, actor=caller.key_id)
     return Deleted(id=shown.id, object=f"{shown.object}.deleted")

@@ -6,12 +6,13 @@ from typing import Any
 from sqlmodel import Session
 
 from orchestrator import clock, ids
+from orchestrator.audit.actions import Action
 from orchestrator.audit.model import AuditEntry
 
 
 def record(
     tx: Session,
-    action: str,
+    action: Action,
     *,
     organization_id: str,
     actor: str,
@@ -20,7 +21,7 @@ def record(
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
 ) -> AuditEntry:
-    """Keep that `actor` (a key's id, or `system`) did `action` ("api_key.created") to `subject_id`; `before`
+    """Keep that `actor` (a key's id, or `system`) did `action` to `subject_id`; `before`
     and `after` are the fields that changed, never a secret."""
     entry = AuditEntry(
         id=ids.new("audit_log-"),

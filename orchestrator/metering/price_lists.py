@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 
 from orchestrator import clock, ids
 from orchestrator.audit import service as audit
+from orchestrator.audit.actions import Action
 from orchestrator.metering.model import PriceList
 from orchestrator.metering.prices import Prices, training_price_micros
 
@@ -65,7 +66,7 @@ def set_own(
     if made is not None:
         audit.record(
             tx,
-            "price_list.changed",
+            Action.PRICES_UPDATED,
             organization_id=organization_id,
             actor=actor,
             subject_id=made.id,

@@ -163,6 +163,8 @@ def authenticate(tx: Session, secret: str) -> Principal:
         key_id=key.id,
         tier=organization.tier,
         role=key.role,
+        scopes=None if key.scopes is None else frozenset(key.scopes),
+        member_id=key.member_id,
         contract=organization.limits,
         project_limits=project.limits,
     )

@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 
 from orchestrator import clock, ids
 from orchestrator.audit import service as audit
+from orchestrator.audit.actions import Action
 from orchestrator.database.pages import Page, PageRequest, fetch
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.metering.ledger import month_of
@@ -50,7 +51,7 @@ def create(
         created_at=clock.now(),
     )
     tx.add(alert)
-    _record(tx, "created", alert, actor=actor, after={"threshold_micros": threshold_micros})
+    _record(tx, Action.SPEND_ALERT_CREATED, alert, actor=actor, after={"threshold_micros": threshold_micros})
     return alert
 
 
@@ -69,13 +70,26 @@ def change(
     if threshold_micros != before:
         alert.threshold_micros, alert.alerted_month = threshold_micros, None
         after = {"threshold_micros": threshold_micros}
-        _record(tx, "updated", alert, actor=actor, before={"threshold_micros": before}, after=after)
+        _record(
+            tx,
+            Action.SPEND_ALERT_UPDATED,
+            alert,
+            actor=actor,
+            before={"threshold_micros": before},
+            after=after,
+        )
     return alert
 
 
 def delete(tx: Session, alert: SpendAlert, *, actor: str) -> None:
     """No such alert from now on."""
-    _record(tx, "deleted", alert, actor=actor, before={"threshold_micros": alert.threshold_micros})
+    _record(
+        tx,
+        Action.SPEND_ALERT_DELETED,
+        alert,
+        actor=actor,
+        before={"threshold_micros": alert.threshold_micros},
+    )
     tx.delete(alert)
 
 
@@ -135,7 +149,7 @@ def _not_told_in(month: date) -> ColumnElement[bool]:
 
 def _record(
     tx: Session,
-    verb: str,
+    action: Action,
     alert: SpendAlert,
     *,
     actor: str,
@@ -144,7 +158,7 @@ def _record(
 ) -> None:
     audit.record(
         tx,
-        f"spend_alert.{verb}",
+        action,
         organization_id=alert.organization_id,
         project_id=alert.project_id or None,
         actor=actor,

@@ -7,6 +7,7 @@ from sqlmodel import Session, select
 
 from orchestrator import clock
 from orchestrator.audit import service as audit
+from orchestrator.audit.actions import Action
 from orchestrator.errors import Invalid, NotFound
 from orchestrator.spending import holds
 from orchestrator.spending.holds import Work
@@ -66,7 +67,15 @@ def set_cap(
         )
     )
     holds.hold_running(tx, running)
-    _record(tx, "set", organization_id, project_id, actor=actor, before=before, after=cap_micros)
+    _record(
+        tx,
+        Action.SPEND_LIMIT_UPDATED,
+        organization_id,
+        project_id,
+        actor=actor,
+        before=before,
+        after=cap_micros,
+    )
     limit = tx.get_one(SpendLimit, (organization_id, project_id), populate_existing=True)
     return Standing(limit, spending(tx, organization_id, project_id=project_id))
 
@@ -74,13 +83,21 @@ def set_cap(
 def remove(tx: Session, *, organization_id: str, project_id: str = ORGANIZATION, actor: str) -> None:
     """No cap from now on. Raises NotFound where there was none."""
     limit = get(tx, organization_id=organization_id, project_id=project_id).limit
-    _record(tx, "removed", organization_id, project_id, actor=actor, before=limit.cap_micros, after=None)
+    _record(
+        tx,
+        Action.SPEND_LIMIT_DELETED,
+        organization_id,
+        project_id,
+        actor=actor,
+        before=limit.cap_micros,
+        after=None,
+    )
     tx.delete(limit)
 
 
 def _record(
     tx: Session,
-    verb: str,
+    action: Action,
     organization_id: str,
     project_id: str,
     *,
@@ -90,7 +107,7 @@ def _record(
 ) -> None:
     audit.record(
         tx,
-        f"spend_limit.{verb}",
+        action,
         organization_id=organization_id,
         project_id=project_id or None,
         actor=actor,

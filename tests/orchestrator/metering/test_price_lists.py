@@ -48,5 +48,5 @@ def test_an_organizations_own_prices_are_its_alone_and_can_be_taken_back(databas
         price_lists.set_own(tx, {}, organization_id=organization.id, actor="key_1")
         assert in_force(tx, organization.id) == PUBLIC
         first, second = tx.exec(select(AuditEntry).order_by(AuditEntry.created_at)).all()
-        assert (first.action, first.actor, first.before) == ("price_list.changed", "key_1", {})
+        assert (first.action, first.actor, first.before) == ("prices.updated", "key_1", {})
         assert first.after == second.before == {"small": {"input": 1, "cached_input": 1, "output": 2}}
