@@ -4,41 +4,47 @@ Every driver computes the whole division by itself from the same rows, so nobody
 anything: the same arguments give the same answer, whatever their order.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 _HALVINGS = 64  # of the interval that holds the level: beyond a double's precision
+NOTHING_RESERVED: Mapping[str, int] = {}
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What one batch wants: at most `lines` slots, at a `weight` above 0 against the others."""
+    """What one batch wants: at most `lines` slots, at a `weight` above 0 against the others. `owner` is whose
+    it is, for what is reserved."""
 
     lines: int
     weight: float
+    owner: str = ""
 
 
-def shares(slots: int, demands: Mapping[str, Demand]) -> dict[str, int]:
+def shares(
+    slots: int, demands: Mapping[str, Demand], *, reserved: Mapping[str, int] = NOTHING_RESERVED
+) -> dict[str, int]:
     """Whole slots for each batch, `slots` in all, or fewer if there are not as many lines.
 
-    Weighted max-min: nobody can get more but at the cost of one that has less for its weight. A
-    batch that wants anything gets at least one slot; with more batches than slots the heaviest do.
+    First an owner's batches have what is `reserved` for it, as far as they want it; where there are too few
+    slots, in proportion to what is reserved. Then every other batch that wants anything has one slot; if
+    there are not enough for that, the heaviest do. The rest is weighted max-min over all: nobody can get more
+    but at the cost of one that has less for its weight, or what is reserved.
     """
-    given = dict.fromkeys(demands, 0)
-    wanting = sorted(
-        (name for name in demands if demands[name].lines > 0),
-        key=lambda name: (-demands[name].weight, name),
-    )
-    if slots <= len(wanting):
-        return given | dict.fromkeys(wanting[: max(0, slots)], 1)
-    slots = min(slots, sum(demands[name].lines for name in wanting))
-    level = _level(slots, [demands[name] for name in wanting])
+    floors = _floors(slots, demands, reserved)
+    given = dict.fromkeys(demands, 0) | floors
+    wanting = [name for name in floors if floors[name] < demands[name].lines]
+    left = min(slots, sum(demand.lines for demand in demands.values())) - sum(floors.values())
+    if left <= 0:
+        return given
+    level = _level(sum(floors[name] for name in wanting) + left, demands, floors, wanting)
     for name in wanting:
-        given[name] = int(_at(level, demands[name]))
+        given[name] = int(_at(level, demands[name], floors[name]))
     # What rounding down has left goes to whoever has least for its weight.
-    for _ in range(slots - sum(given.values())):
+    for _ in range(left - sum(given[name] - floors[name] for name in wanting)):
         poorest = min(
             (name for name in wanting if given[name] < demands[name].lines),
             key=lambda name: ((given[name] + 1) / demands[name].weight, name),
@@ -67,16 +73,39 @@ def spread(shares: Mapping[str, int], capacities: Sequence[int]) -> dict[str, li
     return spread
 
 
-def _at(level: float, demand: Demand) -> float:
-    return min(float(demand.lines), max(1.0, level * demand.weight))
+def _floors(slots: int, demands: Mapping[str, Demand], reserved: Mapping[str, int]) -> dict[str, int]:
+    """What each batch that wants anything has whatever the others weigh."""
+    heaviest = sorted(
+        (name for name in demands if demands[name].lines > 0),
+        key=lambda name: (-demands[name].weight, name),
+    )
+    own: dict[str, dict[str, Demand]] = defaultdict(dict)
+    for name in heaviest:
+        if reserved.get(demands[name].owner, 0) > 0:
+            own[demands[name].owner][name] = demands[name]
+    claims = {
+        owner: Demand(min(reserved[owner], sum(demand.lines for demand in theirs.values())), reserved[owner])
+        for owner, theirs in own.items()
+    }
+    floors = dict.fromkeys(heaviest, 0)
+    for owner, count in (shares(slots, claims) if claims else {}).items():
+        floors |= shares(count, own[owner])
+    without = [name for name in heaviest if not floors[name]]
+    return floors | dict.fromkeys(without[: max(0, slots - sum(floors.values()))], 1)
 
 
-def _level(slots: int, demands: Sequence[Demand]) -> float:
+def _at(level: float, demand: Demand, floor: int) -> float:
+    return min(float(demand.lines), max(float(floor), level * demand.weight))
+
+
+def _level(
+    slots: int, demands: Mapping[str, Demand], floors: Mapping[str, int], names: Sequence[str]
+) -> float:
     """The highest slots per weight at which all together ask for no more than `slots`."""
-    low, high = 0.0, max((demand.lines / demand.weight for demand in demands), default=0.0)
+    low, high = 0.0, max((demands[name].lines / demands[name].weight for name in names), default=0.0)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if sum(_at(middle, demand) for demand in demands) <= slots:
+        if sum(_at(middle, demands[name], floors[name]) for name in names) <= slots:
             low = middle
         else:
             high = middle

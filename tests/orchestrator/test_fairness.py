@@ -1,7 +1,9 @@
 """Properties over many small yards, where every case of rounding happens."""
 
+from collections import Counter
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.fairness import Demand, shares, spread
@@ -45,6 +47,81 @@ def test_nobody_could_have_more_without_taking_from_one_that_has_less_for_its_we
 @given(SLOTS, DEMANDS)
 def test_every_driver_comes_to_the_same_division(slots: int, demands: dict[str, Demand]) -> None:
     assert shares(slots, dict(reversed(demands.items()))) == shares(slots, demands)
+
+
+OWNED = st.dictionaries(
+    st.text("abcdefgh", min_size=1, max_size=3),
+    st.builds(Demand, st.integers(0, 50), st.sampled_from([0.25, 1.0, 3.7, 10.0]), st.sampled_from("xyz")),
+    max_size=8,
+)
+RESERVED = st.dictionaries(st.sampled_from("xyz"), st.integers(0, 60))
+
+
+def by_owner(counts: dict[str, int], demands: dict[str, Demand]) -> Counter[str]:
+    """Slots or lines of all batches of each owner."""
+    total: Counter[str] = Counter()
+    for name, count in counts.items():
+        total[demands[name].owner] += count
+    return total
+
+
+@settings(max_examples=40)
+@given(SLOTS, OWNED, RESERVED)
+def test_what_is_reserved_is_its_owner_s_as_far_as_it_wants_it(
+    slots: int, demands: dict[str, Demand], reserved: dict[str, int]
+) -> None:
+    given_ = by_owner(shares(slots, demands, reserved=reserved), demands)
+    wanted = by_owner({name: demand.lines for name, demand in demands.items()}, demands)
+    promised = {owner: min(count, wanted[owner]) for owner, count in reserved.items()}
+    if sum(promised.values()) <= slots:
+        assert all(given_[owner] >= count for owner, count in promised.items())
+    else:  # fewer engines than were promised: nothing is left to anybody else
+        assert sum(given_[owner] for owner in promised) == slots
+        assert all(given_[owner] <= count for owner, count in promised.items())
+
+
+@settings(max_examples=40)
+@given(SLOTS, OWNED, RESERVED)
+def test_reserving_neither_makes_nor_wastes_slots(
+    slots: int, demands: dict[str, Demand], reserved: dict[str, int]
+) -> None:
+    given_ = shares(slots, demands, reserved=reserved)
+    assert given_.keys() == demands.keys()
+    assert sum(given_.values()) == min(slots, sum(demand.lines for demand in demands.values()))
+    assert all(0 <= given_[name] <= demands[name].lines for name in demands)
+
+
+@settings(max_examples=40)
+@given(SLOTS, OWNED, RESERVED)
+def test_nobody_starves_for_what_is_reserved_while_there_are_slots_for_all(
+    slots: int, demands: dict[str, Demand], reserved: dict[str, int]
+) -> None:
+    given_ = shares(slots, demands, reserved=reserved)
+    starving = [name for name, demand in demands.items() if demand.lines and not given_[name]]
+    if starving:  # then nobody has more than one slot, but of what is reserved for it
+        beyond = {name: max(0, count - 1) for name, count in given_.items()}
+        for owner, count in by_owner(beyond, demands).items():
+            assert count == 0 or by_owner(given_, demands)[owner] <= reserved.get(owner, 0)
+
+
+@settings(max_examples=40)
+@given(SLOTS, OWNED)
+def test_what_is_reserved_for_who_wants_nothing_is_lent_out(slots: int, demands: dict[str, Demand]) -> None:
+    assert shares(slots, demands, reserved={"absent": 50}) == shares(slots, demands)
+
+
+def test_a_reservation_comes_before_any_weight_and_ends_with_the_demand() -> None:
+    heavy = {f"heavy_{n}": Demand(1000, 16.0, "big") for n in range(3)}
+    reserved = {"small": 40}
+    assert shares(100, heavy | {"light": Demand(1000, 1.0, "small")}, reserved=reserved)["light"] == 40
+    assert shares(100, heavy | {"light": Demand(7, 1.0, "small")}, reserved=reserved)["light"] == 7
+    assert sum(shares(100, heavy, reserved=reserved).values()) == 100
+
+
+def test_beyond_its_reservation_an_owner_has_what_its_weight_gives() -> None:
+    demands = {"a": Demand(1000, 3.0, "x"), "b": Demand(1000, 1.0, "y")}
+    assert shares(100, demands, reserved={"x": 10}) == {"a": 75, "b": 25}
+    assert shares(100, demands, reserved={"y": 40}) == {"a": 60, "b": 40}
 
 
 def test_weights_divide_what_is_short() -> None:
