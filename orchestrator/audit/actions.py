@@ -23,6 +23,8 @@ class Action(StrEnum):
     TIER_UPDATED = "tier.updated"
     LIMITS_UPDATED = "limits.updated"
     PRICES_UPDATED = "prices.updated"
+    RESERVATION_UPDATED = "reservation.updated"
+    RESERVATION_DELETED = "reservation.deleted"
     SPEND_LIMIT_UPDATED = "spend_limit.updated"
     SPEND_LIMIT_DELETED = "spend_limit.deleted"
     SPEND_ALERT_CREATED = "spend_alert.created"

@@ -2,6 +2,10 @@
 wanted and what runs.
 
 The rules, in order:
+0. What is reserved comes before all else: while an organization that has reserved engines of a model has work
+   for it, so many are started before anything else is, whatever is busy on their GPUs gives way at once, and
+   they are put aside for nobody. Others use them and their GPUs for as long as it has none; but trainings,
+   which keep their GPUs to the end, never have those of another organization's reserved engines.
 1. An engine that nobody has needed for its model's idle time is drained.
 2. Models that are wanted and have no engine, and trainings that are due, get free GPUs: most urgent first,
    then who has waited longest. A model whose adapters are wanted needs an engine that takes adapters.
@@ -21,62 +25,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from orchestrator.engines.giving_way import in_reach, victims
 from orchestrator.engines.model import EngineStatus
+from orchestrator.engines.situation import (
+    Claim,
+    Failures,
+    Reserved,
+    Running,
+    Training,
+    Wanted,
+    kept,
+    owed,
+    serving,
+)
 
-TURN_SECONDS = 600
 FAILURES_MAX = 3
 BACKOFF_SECONDS = 5
 BACKOFF_SECONDS_MAX = 300
 SCALE_OUT_FILLS = 8  # another engine once the lines would fill those there are this many times over
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What running batches want of one base model and its adapters, all of them together."""
-
-    model: str
-    lines: int
-    priority: int  # of the most urgent batch; smaller is sooner
-    since: datetime  # when its lines began to wait, anew each time its engine was put aside
-    gpus: int
-    capacity: int
-    idle_seconds: int
-    lora: bool = False  # some lines name an adapter
-
-
-@dataclass(frozen=True)
-class Running:
-    """One live engine."""
-
-    id: str
-    model: str
-    status: EngineStatus
-    gpus: int
-    ready_at: datetime | None
-    needed_at: datetime
-    idle_seconds: int
-    lora: bool = False
-
-
-@dataclass(frozen=True)
-class Training:
-    """One training that waits for GPUs, or has them. Until it is `due` it takes none."""
-
-    job_id: str
-    base: str
-    gpus: int
-    priority: int
-    since: datetime
-    due: bool = True
-
-
-@dataclass(frozen=True)
-class Failures:
-    """Engines of one model that failed since the last one that became ready."""
-
-    count: int
-    last_at: datetime
-    last_words: str
 
 
 @dataclass(frozen=True)
@@ -103,7 +69,6 @@ class Train:
 
 
 Decision = Start | Drain | GiveUp | Train
-Claim = Wanted | Training
 
 
 def decide(
@@ -115,12 +80,14 @@ def decide(
     now: datetime,
     waiting: Sequence[Training] = (),
     training: Sequence[Training] = (),
+    reserved: Sequence[Reserved] = (),
 ) -> list[Decision]:
     """What to do now. At most one engine is started per model, and room made for one claim, per call.
 
     `waiting` are trainings without GPUs, `training` those that have theirs.
     """
     demand = {w.model: w for w in wanted if w.lines > 0}
+    own = kept(demand, running)
     decisions: list[Decision] = [
         Drain(e.id, "idle")
         for e in running
@@ -135,24 +102,30 @@ def decide(
     free = gpus - sum(e.gpus for e in running) - sum(t.gpus for t in training)
     unpromised = free  # by what anybody more urgent waits for
 
-    claims: list[Claim] = [w for w in startable if not _serving(w, running)]
-    claims += [t for t in waiting if t.due and t.gpus <= gpus]
-    for claim in sorted(claims, key=lambda c: (c.priority, c.since)):
-        available = unpromised if isinstance(claim, Training) else free
-        if claim.gpus <= available:
+    lent_out = sum(t.gpus for t in training)  # until those trainings end
+
+    claims: list[Claim] = [w for w in startable if owed(w, running) or not serving(w, running)]
+    claims += [t for t in waiting if t.due and t.gpus <= gpus - _reserved_by_others(t, reserved)]
+    for claim in sorted(claims, key=lambda c: (not owed(c, running), c.priority, c.since)):
+        trains = isinstance(claim, Training)
+        if trains and claim.gpus > gpus - _reserved_by_others(claim, reserved) - lent_out:
+            unpromised = 0
+            continue
+        if claim.gpus <= (unpromised if trains else free):
             decisions.append(_granted(claim, with_lora))
             free -= claim.gpus
             unpromised = max(0, unpromised - claim.gpus)
+            lent_out += claim.gpus if trains else 0
             continue
-        if not making_room and (victims := _victims(claim, claim.gpus - free, running, demand, now)):
-            decisions += [Drain(e.id, _reason(claim, e)) for e in victims]
+        if not making_room and (giving := victims(claim, claim.gpus - free, running, demand, own, now)):
+            decisions += [Drain(e.id, _reason(claim, e)) for e in giving]
             making_room = True
-        if isinstance(claim, Training) and _in_reach(claim, free, running, demand):
+        if owed(claim, running) or in_reach(claim, free, running, demand, own):
             free = 0
         unpromised = 0
 
     for want in sorted(startable, key=lambda w: (w.priority, w.since)):
-        if _overfull(want, _serving(want, running)) and want.gpus <= unpromised:
+        if _overfull(want, serving(want, running)) and want.gpus <= unpromised:
             decisions.append(_granted(want, with_lora))
             unpromised -= want.gpus
     return decisions
@@ -161,9 +134,6 @@ def decide(
 def backoff(failures: int) -> timedelta:
     """How long to wait after the nth failure in a row before the next start."""
     return timedelta(seconds=min(BACKOFF_SECONDS * 2 ** (failures - 1), BACKOFF_SECONDS_MAX))
-
-
-_COUNTED = (EngineStatus.REQUESTED, EngineStatus.STARTING, EngineStatus.READY)
 
 
 def _idle(engine: Running, now: datetime) -> bool:
@@ -178,11 +148,10 @@ def _may_start(failed: Failures | None, now: datetime) -> bool:
     return failed is None or (not _hopeless(failed) and now >= failed.last_at + backoff(failed.count))
 
 
-def _serving(want: Wanted, running: Sequence[Running]) -> list[Running]:
-    """Engines there are or will be that take all of its lines."""
-    return [
-        e for e in running if e.model == want.model and e.status in _COUNTED and (e.lora or not want.lora)
-    ]
+def _reserved_by_others(claim: Claim, reserved: Sequence[Reserved]) -> int:
+    """GPUs that a training may not have."""
+    own = claim.organization_id if isinstance(claim, Training) else None
+    return sum(r.gpus for r in reserved if r.organization_id != own)
 
 
 def _granted(claim: Claim, with_lora: set[str]) -> Start | Train:
@@ -203,52 +172,3 @@ def _overfull(want: Wanted, engines: Sequence[Running]) -> bool:
     """Whether the lines justify another engine: all there are answer, and are filled many times over."""
     all_ready = bool(engines) and all(e.status is EngineStatus.READY for e in engines)
     return all_ready and want.lines > SCALE_OUT_FILLS * want.capacity * len(engines)
-
-
-def _victims(
-    claim: Claim, missing: int, running: Sequence[Running], demand: Mapping[str, Wanted], now: datetime
-) -> list[Running]:
-    """The engines whose GPUs should go to the claim, none where too few give way now."""
-    own = claim.model if isinstance(claim, Wanted) else None
-    yielding = [e for e in running if _yields(e, claim, demand, now)]
-    chosen: list[Running] = []
-    for engine in sorted(
-        yielding,
-        key=lambda e: (
-            e.model != own,
-            e.model in demand,
-            -demand[e.model].priority if e.model in demand else 0,
-            (e.ready_at or now) if e.model in demand else e.needed_at,
-        ),
-    ):
-        if sum(e.gpus for e in chosen) < missing:
-            chosen.append(engine)
-    if sum(e.gpus for e in chosen) < missing:
-        return []
-    for engine in chosen[:-1]:  # the last may suffice without the smaller ones before it
-        if sum(e.gpus for e in chosen) - engine.gpus >= missing:
-            chosen.remove(engine)
-    return chosen
-
-
-def _yields(engine: Running, claim: Claim, demand: Mapping[str, Wanted], now: datetime) -> bool:
-    """Whether the engine gives way to the claim now."""
-    if engine.status not in _COUNTED:
-        return False
-    rival = demand.get(engine.model)
-    if rival is None or rival is claim:
-        return True
-    if isinstance(claim, Training) and claim.priority < rival.priority:
-        return True
-    had_its_turn = engine.ready_at is not None and now - engine.ready_at >= timedelta(seconds=TURN_SECONDS)
-    return had_its_turn and claim.priority <= rival.priority
-
-
-def _in_reach(claim: Training, free: int, running: Sequence[Running], demand: Mapping[str, Wanted]) -> bool:
-    """Whether engines that end, or give way now or after their turn, leave it enough GPUs."""
-    losing = [
-        e
-        for e in running
-        if e.status not in _COUNTED or e.model not in demand or claim.priority <= demand[e.model].priority
-    ]
-    return claim.gpus <= free + sum(e.gpus for e in losing)

@@ -15,8 +15,8 @@ from orchestrator import clock
 from orchestrator.child_pool import ChildPool
 from orchestrator.database.session import Database
 from orchestrator.engines import service as engines
+from orchestrator.engines.giving_way import TURN_SECONDS
 from orchestrator.engines.model import BatchDemand, Engine, EngineStatus
-from orchestrator.engines.placement import TURN_SECONDS
 from orchestrator.entitlements.tiers import Tiers
 from orchestrator.fine_tuning.states import FineTuningStatus
 from orchestrator.jobs.model import Job, JobKind, JobStatus

@@ -3,23 +3,20 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from orchestrator.engines.giving_way import TURN_SECONDS
 from orchestrator.engines.model import EngineStatus
 from orchestrator.engines.placement import (
     FAILURES_MAX,
     SCALE_OUT_FILLS,
-    TURN_SECONDS,
     Decision,
     Drain,
-    Failures,
     GiveUp,
-    Running,
     Start,
     Train,
-    Training,
-    Wanted,
     backoff,
     decide,
 )
+from orchestrator.engines.situation import Failures, Reserved, Running, Training, Wanted
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -36,6 +33,7 @@ def wanted(
     since: float = 1,
     gpus: int = 1,
     lora: bool = False,
+    reserved: int = 0,
 ) -> Wanted:
     return Wanted(
         model=model,
@@ -46,6 +44,7 @@ def wanted(
         capacity=256,
         idle_seconds=300,
         lora=lora,
+        reserved=reserved,
     )
 
 
@@ -79,8 +78,9 @@ def training(
     since: float = 1,
     due: bool = True,
     job: str = "job_t",
+    of: str = "",
 ) -> Training:
-    return Training(job_id=job, base=base, gpus=gpus, priority=priority, since=ago(since), due=due)
+    return Training(job, base, gpus, priority, ago(since), due, organization_id=of)
 
 
 def placed(
@@ -90,11 +90,19 @@ def placed(
     running: Sequence[Running] = (),
     waiting: Sequence[Training] = (),
     training: Sequence[Training] = (),
+    reserved: Sequence[Reserved] = (),
     now: datetime = NOW,
 ) -> list[Decision]:
     """What is decided where nothing has failed."""
     return decide(
-        gpus=gpus, wanted=wanted, running=running, failures={}, now=now, waiting=waiting, training=training
+        gpus=gpus,
+        wanted=wanted,
+        running=running,
+        failures={},
+        now=now,
+        waiting=waiting,
+        training=training,
+        reserved=reserved,
     )
 
 
@@ -329,3 +337,63 @@ def test_a_second_engine_of_one_model_comes_after_everybodys_first() -> None:
     assert placed(2, wanted=demand[:1], running=[engine("a")], waiting=[training("c", priority=90)]) == [
         Train("job_t")
     ]
+
+
+# Reserved engines.
+
+
+def test_a_reserved_engine_is_started_ahead_of_what_is_more_urgent() -> None:
+    demand = [wanted("urgent", priority=1, since=99), wanted("reserved", priority=30, reserved=1)]
+    assert placed(1, wanted=demand) == [Start("reserved")]
+
+
+def test_busy_borrowers_give_way_at_once_whatever_their_tier() -> None:
+    demand = [wanted("urgent", priority=1), wanted("reserved", priority=30, reserved=1)]
+    assert placed(1, wanted=demand, running=[engine("urgent", ready=1)]) == [
+        Drain("eng_urgent", "to make room for reserved")
+    ]
+
+
+def test_a_reserved_engine_at_work_is_put_aside_for_nobody() -> None:
+    demand = [wanted("urgent", priority=1, since=99), wanted("reserved", priority=30, reserved=1)]
+    old = [engine("reserved", ready=TURN_SECONDS * 9)]
+    assert not placed(1, wanted=demand, running=old)
+    assert not placed(1, wanted=demand[1:], running=old, waiting=[training(priority=1)])
+
+
+def test_an_engine_beyond_those_reserved_is_put_aside_as_any_other() -> None:
+    demand = [wanted("other"), wanted("reserved", reserved=1)]
+    old = [engine("reserved", name=f"eng_{n}", ready=TURN_SECONDS * 9) for n in (1, 2)]
+    assert placed(2, wanted=demand, running=old) == [Drain("eng_2", "to make room for other")]
+
+
+def test_so_many_engines_as_are_reserved_are_there_however_few_the_lines() -> None:
+    few = [wanted("a", lines=1, reserved=3)]
+    running = [engine("a", name="eng_1"), engine("a", name="eng_2", status=EngineStatus.STARTING)]
+    assert placed(3, wanted=few, running=running) == [Start("a")]
+    assert not placed(4, wanted=few, running=[*running, engine("a", name="eng_3")])
+    assert not placed(4, wanted=[wanted("a", lines=1)], running=running)
+
+
+def test_two_organizations_with_reserved_engines_take_none_from_each_other() -> None:
+    demand = [wanted("a", reserved=1, priority=30), wanted("b", reserved=1, priority=10)]
+    assert placed(2, wanted=demand, running=[engine("a", ready=9999)]) == [Start("b")]
+    assert not placed(1, wanted=demand, running=[engine("a", ready=9999)])
+
+
+def test_without_work_a_reserved_engine_is_anybody_s() -> None:
+    decisions = placed(1, wanted=[wanted("b")], running=[engine("a", needed=5)], reserved=[Reserved("o", 1)])
+    assert decisions == [Drain("eng_a", "to make room for b")]
+
+
+def test_a_reserved_engine_still_comes_back_with_adapters() -> None:
+    demand = [wanted("a", lora=True, reserved=1)]
+    assert placed(1, wanted=demand, running=[engine("a")]) == [Drain("eng_a", "to come back with adapters")]
+
+
+def test_a_training_never_has_the_gpus_of_another_organization_s_reserved_engines() -> None:
+    reserved = [Reserved("org_r", 1)]
+    assert not placed(1, waiting=[training(of="org_t")], reserved=reserved)
+    assert not placed(2, waiting=[training(of="org_t")], training=[training(job="first")], reserved=reserved)
+    assert placed(2, waiting=[training(of="org_t")], reserved=reserved) == [Train("job_t")]
+    assert placed(1, waiting=[training(of="org_r")], reserved=reserved) == [Train("job_t")]
