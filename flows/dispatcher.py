@@ -26,6 +26,7 @@ from orchestrator import ids, telemetry
 from orchestrator.batches import progress as batches
 from orchestrator.database import leases
 from orchestrator.database.listen import listen
+from orchestrator.engines import sandbox
 from orchestrator.engines import service as engines
 from orchestrator.fine_tuning import progress as fine_tuning
 from orchestrator.jobs import service as jobs
@@ -62,7 +63,7 @@ async def main() -> None:
 
 
 async def _listen(here: Yard, woken: asyncio.Event) -> None:
-    async for _ in listen(here.database.url, ["jobs"]):
+    async for _ in listen(here.database.url, [jobs.CHANNEL, sandbox.CHANNEL]):
         woken.set()
 
 

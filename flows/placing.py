@@ -16,9 +16,8 @@ from flows.composition import Yard
 from flows.engine import new_api_key
 from flows.job_runs import hand_out
 from orchestrator import clock
-from orchestrator.batches.sharing import ENGINE_HISTORY_SECONDS
 from orchestrator.database.session import notify
-from orchestrator.engines import placement
+from orchestrator.engines import placement, reservations, situation
 from orchestrator.engines import service as engines
 from orchestrator.engines.model import Engine, EngineStatus
 from orchestrator.fine_tuning import places
@@ -67,11 +66,12 @@ def _place(here: Yard) -> tuple[list[Engine], list[Job]]:
             failures=engines.failures(
                 tx,
                 [w.model for w in wanted],
-                since=moment - timedelta(seconds=ENGINE_HISTORY_SECONDS),
+                since=moment - timedelta(seconds=engines.HISTORY_SECONDS),
             ),
             now=moment,
             waiting=[_training(t, moment) for t in places.waiting(tx, limit=TRAININGS_MAX)],
             training=[_training(t, moment) for t in places.holding(tx)],
+            reserved=reservations.kept_from_trainings(tx, here.registry),
         ):
             match decision:
                 case placement.Start(model, lora):
@@ -94,14 +94,15 @@ def _place(here: Yard) -> tuple[list[Engine], list[Job]]:
         return [e for e in requested if e.flow_run_id is None], claimed
 
 
-def _training(training: Training, moment: datetime) -> placement.Training:
-    return placement.Training(
+def _training(training: Training, moment: datetime) -> situation.Training:
+    return situation.Training(
         job_id=training.job.id,
         base=training.fine_tuning.base_model,
         gpus=training.fine_tuning.gpus,
         priority=training.job.priority,
         since=training.fine_tuning.queued_at or training.job.created_at,
         due=training.job.not_before <= moment,
+        organization_id=training.job.organization_id,
     )
 
 

@@ -15,6 +15,7 @@ from orchestrator.adapters.model import Adapter
 from orchestrator.batches.model import Batch, BatchSegment
 from orchestrator.batches.states import FINAL
 from orchestrator.database.session import Database
+from orchestrator.engines import sandbox
 from orchestrator.engines.model import BatchDemand
 from orchestrator.files.model import File
 from orchestrator.fine_tuning.model import FineTuningCheckpoint, FineTuningJob
@@ -165,11 +166,11 @@ def _unused() -> tuple[ColumnElement[bool], ...]:
 
 
 async def forget_demands(database: Database) -> int:
-    """Demands of drivers that died and whose batch has ended since."""
+    """Demands of drivers that died and whose batch has ended since, and what nobody asks for any more."""
     with database.transaction() as tx:
         ended = select(Batch.id).where(col(Batch.status).in_(FINAL))
         gone = tx.execute(delete(BatchDemand).where(col(BatchDemand.batch_id).in_(ended)))
-        return int(gone.rowcount)  # type: ignore[attr-defined]  # a DELETE's cursor result has it
+        return sandbox.forget_stale(tx) + int(gone.rowcount)  # type: ignore[attr-defined]  # a DELETE's cursor result has it
 
 
 async def sweep_store(store: ObjectStore) -> int:

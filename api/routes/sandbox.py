@@ -1,7 +1,6 @@
 """Synchronous requests, to try a model before a batch: on engines that are warm, within small limits, without
 a promise of latency. Bodies are the engine's to judge, as in a batch."""
 
-import asyncio
 from contextlib import ExitStack
 
 from fastapi import APIRouter, Request, Response
@@ -37,13 +36,17 @@ async def create_embeddings(asked: Request, yard: YardDep, caller: Caller) -> Re
     return await _answer(yard, caller, asked, "/v1/embeddings")
 
 
+@router.post("/responses")
+async def create_response(asked: Request, yard: YardDep, caller: Caller) -> Response:
+    """Answer now in the form of OpenAI's newer API. With `stream`, as it is written. Nothing is kept."""
+    return await _answer(yard, caller, asked, "/v1/responses")
+
+
 async def _answer(yard: Yard, caller: Principal, asked: Request, endpoint: str) -> Response:
     tier = yard.tier(caller)
     request = await read(asked, endpoint, bytes_max=tier.line_bytes_max)
     at_once = tier.requests_at_once or AT_ONCE_MAX
     with ExitStack() as slot:
         slot.enter_context(yard.request_slots.take(caller.organization_id, limit=at_once))
-        admitted = await asyncio.to_thread(admit, yard, caller, request)
-        if request.stream:
-            return await forward.stream(yard, request, admitted, slot)
-        return await forward.whole(yard, asked, request, admitted)
+        admitted = await admit(yard, caller, request)
+        return await forward.answer(yard, asked, request, admitted, slot)

@@ -1,8 +1,12 @@
 """Whether a synchronous request may run now, where, and what it costs: one short transaction before the
 engine is asked, and one after."""
 
+import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from sqlmodel import Session
 
 from api.sandbox.request import SandboxRequest
 from api.yard import Yard
@@ -11,7 +15,7 @@ from orchestrator.adapters.catalog import ServedModel, resolve
 from orchestrator.adapters.service import unknown
 from orchestrator.batches.segments import LineUsage
 from orchestrator.engines import sandbox
-from orchestrator.engines.sandbox import Place
+from orchestrator.engines.sandbox import Absent, Place
 from orchestrator.entitlements import checks
 from orchestrator.entitlements.effective import contracted, lowered
 from orchestrator.errors import Invalid, Unavailable
@@ -23,8 +27,12 @@ from orchestrator.metering.prices import Rate
 from orchestrator.organizations.principal import Principal
 from orchestrator.spending import alerts, caps
 
-RETRY_COLD_SECONDS = 20.0  # until an engine that is being started may answer
-RETRY_LOADING_SECONDS = 2.0  # until an adapter may be loaded
+COLD = "model_cold"
+LOADING_SECONDS_MAX = 5.0  # a request waits so long for its adapter to be loaded
+LOADING_LOOK_SECONDS = 0.25
+RETRY_LOADING_SECONDS = 2.0
+RETRY_COLD_SECONDS = 20.0  # where no start of such an engine has been seen yet
+RETRY_COLD_SECONDS_MAX = 60.0  # the official clients wait no longer
 
 
 @dataclass(frozen=True)
@@ -39,12 +47,50 @@ class Admitted:
     rate: Rate
 
 
-def admit(yard: Yard, caller: Principal, request: SandboxRequest) -> Admitted:
-    """Take it in. Raises NotFound, NotEntitled, Invalid, QuotaExceeded, TooLarge, and Unavailable where no
-    engine is warm: one is then being started."""
-    tier = contracted(yard.tiers[caller.tier], caller.contract)
+@dataclass(frozen=True)
+class _Turned:
+    """A request that no engine can take now. That somebody has asked is noted."""
+
+    model: ServedModel
+    absent: Absent
+
+
+async def admit(yard: Yard, caller: Principal, request: SandboxRequest) -> Admitted:
+    """Take it in, once its adapter is loaded. Raises NotFound, NotEntitled, Invalid, QuotaExceeded, TooLarge,
+    and Unavailable where no engine has the model: one is then being started."""
+    deadline = time.monotonic() + LOADING_SECONDS_MAX
+    while isinstance(found := await asyncio.to_thread(_admit, yard, caller, request), _Turned):
+        if not found.absent.loading or time.monotonic() > deadline:
+            raise _cold(found.model, found.absent)
+        await asyncio.sleep(LOADING_LOOK_SECONDS)
+    return found
+
+
+def settle(yard: Yard, admitted: Admitted, used: LineUsage | None) -> None:
+    """Give back what was not used of the limits, and charge what the engine has counted; None where it has
+    not answered, which is free. Cached tokens do not count against limits."""
+    counted = used or LineUsage()
+    fresh = counted.input_tokens - counted.cached_tokens + counted.output_tokens
     with yard.database.transaction() as tx:
-        own = caller.organization_id
+        limits.settle(tx, admitted.taken, tokens=fresh)
+        if used is not None:
+            _charge(tx, admitted, _tokens(used))
+
+
+def loading(model: ServedModel) -> Unavailable:
+    """What a request is told whose adapter no engine has just now."""
+    return Unavailable(
+        f"The model '{model.id}' is not loaded on an engine. It is being loaded, usually in seconds. Try "
+        "again; a batch waits for it by itself.",
+        code=COLD,
+        retry_after_seconds=RETRY_LOADING_SECONDS,
+    )
+
+
+def _admit(yard: Yard, caller: Principal, request: SandboxRequest) -> Admitted | _Turned:
+    tier = contracted(yard.tiers[caller.tier], caller.contract)
+    own = caller.organization_id
+    with yard.database.transaction() as tx:
         model = resolve(tx, yard.registry, [request.model], organization_id=own).get(request.model)
         if model is None:
             raise unknown(request.model)
@@ -57,46 +103,44 @@ def admit(yard: Yard, caller: Principal, request: SandboxRequest) -> Admitted:
             )
         caps.require_open(tx, organization_id=own, project_id=caller.project_id)
         sandbox.ask(tx, model, organization_id=own)
-        place = sandbox.place(tx, model)
-        if place is not None:
-            lower = lowered(tier, caller.project_limits) if caller.project_limits else None
-            taken = limits.take(
-                tx,
-                limits.Caller(own, caller.project_id, tier, lower),
-                model.base,
-                tokens=request.tokens_reserved(model.spec.context_length),
-                tiers=yard.tiers,
-            )
-            prices = price_lists.current(tx, yard.registry.prices(), organization_id=own)
-            rate = Rate(prices[model.base], tier.sandbox_discount)
-            return Admitted(ids.new("req_"), caller, model, place, taken, rate)
-    raise _cold(model)  # after the commit: that somebody has asked must stay
-
-
-def settle(yard: Yard, admitted: Admitted, used: LineUsage, *, answered: bool) -> None:
-    """Give back what was not used of the limits, and charge what the engine has counted. Cached tokens do not
-    count against limits."""
-    with yard.database.transaction() as tx:
-        limits.settle(tx, admitted.taken, tokens=used.input_tokens - used.cached_tokens + used.output_tokens)
-        if not answered:
-            return
-        caller, counted = admitted.caller, _counted(used)
-        ledger.charge(
+        place = sandbox.find(tx, model)
+        if isinstance(place, Absent):
+            return _Turned(model, place)
+        taken = limits.take(
             tx,
-            key=admitted.id,
-            kind=UsageKind.SANDBOX,
-            organization_id=caller.organization_id,
-            project_id=caller.project_id,
-            resource_id=admitted.id,
-            model=admitted.model.id,
-            used=counted,
-            prices=admitted.rate.snapshot(),
-            cost_micros=admitted.rate.cost_micros(counted),
+            limits.Caller(
+                own,
+                caller.project_id,
+                tier,
+                lowered(tier, caller.project_limits) if caller.project_limits else None,
+            ),
+            model.base,
+            tokens=request.tokens_reserved(model.spec.context_length),
+            tiers=yard.tiers,
         )
-        alerts.fire(tx, organization_id=caller.organization_id, project_id=caller.project_id)
+        prices = price_lists.current(tx, yard.registry.prices(), organization_id=own)
+        rate = Rate(prices[model.base], tier.sandbox_discount)
+        return Admitted(ids.new("req_"), caller, model, place, taken, rate)
 
 
-def _counted(used: LineUsage) -> Mapping[str, int]:
+def _charge(tx: Session, admitted: Admitted, tokens: Mapping[str, int]) -> None:
+    caller = admitted.caller
+    ledger.charge(
+        tx,
+        key=admitted.id,
+        kind=UsageKind.SANDBOX,
+        organization_id=caller.organization_id,
+        project_id=caller.project_id,
+        resource_id=admitted.id,
+        model=admitted.model.id,
+        used=tokens,
+        prices=admitted.rate.snapshot(),
+        cost_micros=admitted.rate.cost_micros(tokens),
+    )
+    alerts.fire(tx, organization_id=caller.organization_id, project_id=caller.project_id)
+
+
+def _tokens(used: LineUsage) -> Mapping[str, int]:
     return {
         "lines": 1,
         "input_tokens": used.input_tokens,
@@ -105,17 +149,22 @@ def _counted(used: LineUsage) -> Mapping[str, int]:
     }
 
 
-def _cold(model: ServedModel) -> Unavailable:
-    if model.adapter is not None:
+def _cold(model: ServedModel, absent: Absent) -> Unavailable:
+    if absent.loading:
+        return loading(model)
+    if model.spec.url is not None:
+        return Unavailable(f"The server of '{model.id}' does not answer just now. Try again.", code=COLD)
+    if absent.why_not is not None:
         return Unavailable(
-            f"The model '{model.id}' is not loaded yet. It is being loaded, which takes some seconds, or an "
-            "engine for its base is being started. Try again; a batch waits for it by itself.",
-            code="model_cold",
-            retry_after_seconds=RETRY_LOADING_SECONDS,
+            f"Engines do not take '{model.id}': {absent.why_not}",
+            code=COLD,
+            retry_after_seconds=RETRY_COLD_SECONDS_MAX,
         )
+    seconds = absent.start_seconds
+    usually = "" if seconds is None else f", usually {seconds:.0f} s from then"
     return Unavailable(
-        f"No engine for '{model.id}' is warm. One is started as soon as a GPU is free, which takes half a "
-        "minute or more. Try again; a batch waits for it by itself.",
-        code="model_cold",
-        retry_after_seconds=RETRY_COLD_SECONDS,
+        f"No engine of '{model.id}' is warm. One is started as soon as a GPU is free{usually}. Try again; a "
+        "batch waits for it by itself.",
+        code=COLD,
+        retry_after_seconds=min(seconds or RETRY_COLD_SECONDS, RETRY_COLD_SECONDS_MAX),
     )

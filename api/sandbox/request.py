@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from starlette.requests import Request
 
+from api.sandbox.events import Tally
 from orchestrator.errors import Invalid, TooLarge
 from orchestrator.jsonl.text import nested_too_deeply
 
@@ -14,18 +15,18 @@ BEFORE_BATCHES = -1  # vLLM: lower is sooner, and batch lines have 0
 OUTPUT_TOKENS_RESERVED = 512  # of a rate limit, where the request leaves its length open
 BYTES_PER_TOKEN = 4  # a guess at a prompt's tokens, settled by the engine's count
 
+EVERY = "continuous_usage_stats"  # vLLM's own
+_COUNTS_ASKED_FOR = ("/v1/chat/completions", "/v1/completions")  # `/v1/responses` always tells them
 _LENGTHS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
 @dataclass(frozen=True)
 class SandboxRequest:
-    """`body` is the customer's, decoded. `wants_usage`: the stream shall end with a chunk of token counts."""
+    """`body` is the customer's, decoded; `prompt_tokens` a guess by its bytes."""
 
     endpoint: str
     body: Mapping[str, Any]
     model: str
-    stream: bool
-    wants_usage: bool
     prompt_tokens: int
 
     def tokens_reserved(self, context_length: int) -> int:
@@ -36,16 +37,25 @@ class SandboxRequest:
         return self.prompt_tokens + output * (choices if type(choices) is int and choices > 0 else 1)
 
     def for_engine(self, *, remote: bool) -> bytes:
-        """The body to send: ahead of batch lines, and with token counts in every chunk of a stream. A server
-        that is not ours may know neither."""
+        """The body to send: ahead of batch lines, and of streams with token counts, in every chunk so that
+        those of one broken off are known. A server that is not ours may know neither."""
         body = dict(self.body)
-        if self.stream:
-            body["stream_options"] = {"include_usage": True}
         if not remote:
             body["priority"] = BEFORE_BATCHES
-            if self.stream:
-                body["stream_options"]["continuous_usage_stats"] = True
+        if self.endpoint in _COUNTS_ASKED_FOR and body.get("stream") is True:
+            counts = {"include_usage": True} if remote else {"include_usage": True, EVERY: True}
+            body["stream_options"] = {**self._stream_options(), **counts}
         return msgspec.json.encode(body)
+
+    def tally(self) -> Tally:
+        """What counts the events of its stream, and drops those that were not asked for."""
+        options = self._stream_options()
+        wanted = self.endpoint not in _COUNTS_ASKED_FOR or options.get("include_usage") is True
+        return Tally(wants_usage=wanted, wants_every_usage=wanted and options.get(EVERY) is True)
+
+    def _stream_options(self) -> dict[str, Any]:
+        options = self.body.get("stream_options")
+        return options if isinstance(options, dict) else {}
 
 
 async def read(request: Request, endpoint: str, *, bytes_max: int) -> SandboxRequest:
@@ -64,15 +74,7 @@ async def read(request: Request, endpoint: str, *, bytes_max: int) -> SandboxReq
         )
     if "priority" in body:
         raise Invalid("Unknown parameter: 'priority'.", code="unknown_parameter", param="priority")
-    options = body.get("stream_options")
-    return SandboxRequest(
-        endpoint=endpoint,
-        body=body,
-        model=model,
-        stream=body.get("stream") is True,
-        wants_usage=isinstance(options, dict) and options.get("include_usage") is True,
-        prompt_tokens=len(raw) // BYTES_PER_TOKEN,
-    )
+    return SandboxRequest(endpoint, body, model, prompt_tokens=len(raw) // BYTES_PER_TOKEN)
 
 
 def _decoded(raw: bytes) -> dict[str, Any]:

@@ -5,7 +5,7 @@ engine is shared between batches first and inside a batch between its models, so
 naming twenty adapters. An adapter's lines count only where it is loaded: what waits for a load holds no slot.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,10 +19,10 @@ from orchestrator.adapters.catalog import ServedModel
 from orchestrator.adapters.model import CHANNEL
 from orchestrator.batches.model import Batch
 from orchestrator.database.session import notify
+from orchestrator.engines import reservations
 from orchestrator.engines import service as engines
 from orchestrator.engines.model import BatchDemand, Engine, EngineAdapter
 
-ENGINE_HISTORY_SECONDS = 600  # an engine that failed longer ago says nothing of the next
 FILL = 2.0  # lines in flight per place in an engine: its queue holds the next wave, and no more
 
 Pairs = Mapping[tuple[str, str], int]  # (batch, model) -> lines
@@ -120,8 +120,9 @@ def serving(tx: Session, bases: Iterable[str]) -> Serving:
 def shares(tx: Session, batch_id: str, now: Serving) -> dict[str, list[Share]]:
     """This batch's part of each engine, by model; a model that no engine serves now is missing.
 
-    Engines that serve the same of the demanded models are one pool, and each pool is divided by itself. Lines
-    that could go to several pools count in each by its size.
+    Engines that serve the same of the demanded models are one pool, and each pool is divided by itself:
+    first what is reserved of the base, then by weight. Lines that could go to several pools, and what is reserved
+    for their organization, count in each by its size.
     """
     fresh = clock.now() - timedelta(seconds=engines.DEMAND_FRESH_SECONDS)
     bases = {engine.model for engine in now.engines}
@@ -132,7 +133,7 @@ def shares(tx: Session, batch_id: str, now: Serving) -> dict[str, list[Share]]:
             col(BatchDemand.heartbeat_at) >= fresh,
         )
     ).all()
-    weights = {row.batch_id: row.weight for row in demands}
+    wishes = {row.batch_id: row for row in demands}
     wanted = {(row.batch_id, row.model): row.lines for row in demands}
     pools: dict[tuple[str, frozenset[str]], list[Engine]] = defaultdict(list)
     for engine in now.engines:
@@ -142,15 +143,31 @@ def shares(tx: Session, batch_id: str, now: Serving) -> dict[str, list[Share]]:
     for (_, models), pool in pools.items():
         for model in models:
             room[model] += sum(map(_places, pool))
+    total: Counter[str] = Counter()  # places, by base
+    reach: Counter[tuple[str, str]] = Counter()  # of them, those where an organization's lines can go
+    for (base, models), pool in pools.items():
+        size = sum(map(_places, pool))
+        total[base] += size
+        for owner in {row.organization_id for row in demands if row.model in models}:
+            reach[base, owner] += size
+    reserved = reservations.parts(tx, Counter(engine.model for engine in now.engines))
     result: dict[str, list[Share]] = defaultdict(list)
-    for (_, models), pool in pools.items():
+    for (base, models), pool in pools.items():
         size = sum(map(_places, pool))
         pairs = {
             (batch, model): -(-lines * size // room[model])
             for (batch, model), lines in wanted.items()
             if model in models
         }
-        for model, slots in _mine(batch_id, pairs, weights, [_places(engine) for engine in pool]).items():
+        demands_here = _by_batch(pairs, wishes)
+        floors = {
+            owner: reservations.places(part * total[base] / reach[base, owner], size)
+            for owner, part in reserved.get(base, {}).items()
+            if reach[base, owner]
+        }
+        capacities = [_places(engine) for engine in pool]
+        division = fairness.shares(size, demands_here, reserved=floors)
+        for model, slots in _mine(batch_id, pairs, division, capacities).items():
             result[model] += [
                 Share(engine.id, engine.url or "", engine.api_key, count)
                 for engine, count in zip(pool, slots, strict=True)
@@ -162,16 +179,22 @@ def _places(engine: Engine) -> int:
     return int(engine.capacity * FILL)
 
 
-def _mine(
-    batch_id: str, pairs: Pairs, weights: Mapping[str, float], capacities: Sequence[int]
-) -> dict[str, list[int]]:
-    """One batch's slots on each engine of a pool, by model: weighted max-min between batches, then, inside
-    the batch, between its models by their lines, so that they end together."""
-    lines: dict[str, int] = defaultdict(int)
+def _by_batch(pairs: Pairs, wishes: Mapping[str, BatchDemand]) -> dict[str, fairness.Demand]:
+    """What each batch wants of a pool, over all its models."""
+    lines: Counter[str] = Counter()
     for (batch, _), count in pairs.items():
         lines[batch] += count
-    demands = {batch: fairness.Demand(count, weights[batch]) for batch, count in lines.items()}
-    division = fairness.shares(sum(capacities), demands)
+    return {
+        batch: fairness.Demand(count, wishes[batch].weight, owner=wishes[batch].organization_id)
+        for batch, count in lines.items()
+    }
+
+
+def _mine(
+    batch_id: str, pairs: Pairs, division: Mapping[str, int], capacities: Sequence[int]
+) -> dict[str, list[int]]:
+    """One batch's slots on each engine of a pool, by model: of the division between batches its own, which is
+    divided between its models by their lines, so that they end together."""
     own = fairness.spread(division, capacities).get(batch_id, [0] * len(capacities))
     models = {model: fairness.Demand(n, n) for (batch, model), n in pairs.items() if batch == batch_id}
     return fairness.spread(fairness.shares(sum(own), models), own)

@@ -7,7 +7,7 @@ from sqlmodel import Session
 
 from orchestrator import clock
 from orchestrator.adapters.catalog import ServedModel
-from orchestrator.batches.sharing import ENGINE_HISTORY_SECONDS, Serving
+from orchestrator.batches.sharing import Serving
 from orchestrator.engines import service as engines
 from orchestrator.engines.placement import FAILURES_MAX
 from orchestrator.metering.prices import dollars
@@ -18,7 +18,7 @@ NAMES_SHOWN = 3  # of adapters that wait
 
 def given_up(tx: Session, bases: Sequence[str]) -> str | None:
     """What the engine of a base model said last, if no engine for that model can be started."""
-    since = clock.now() - timedelta(seconds=ENGINE_HISTORY_SECONDS)
+    since = clock.now() - timedelta(seconds=engines.HISTORY_SECONDS)
     for base, failed in engines.failures(tx, bases, since=since).items():
         if failed.count >= FAILURES_MAX:
             return f"{base}: {failed.last_words}"

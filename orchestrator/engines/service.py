@@ -8,6 +8,7 @@ from sqlalchemy import delete, func
 from sqlmodel import Session, col, select
 
 from orchestrator import clock, ids
+from orchestrator.engines import reservations
 from orchestrator.engines.model import (
     ENGINE,
     LIVE,
@@ -18,15 +19,15 @@ from orchestrator.engines.model import (
     EngineTrigger,
     SandboxDemand,
 )
-from orchestrator.engines.placement import Failures, Running, Wanted
+from orchestrator.engines.situation import Failures, Running, Wanted
 from orchestrator.models.registry import ModelSpec, Registry
 from orchestrator.state_machine import transition
 
 LOST_AFTER_SECONDS = 20  # without a heartbeat, an engine's watcher is dead and so is the engine
 DEMAND_FRESH_SECONDS = 30  # a demand older than this belongs to a driver that died
 SANDBOX_FRESH_SECONDS = 300  # so long after a synchronous request its model is wanted
-SANDBOX_NOTED_EVERY_SECONDS = 5
 SANDBOX_PRIORITY = 1_000  # after every tier's batches
+HISTORY_SECONDS = 600  # an engine that failed longer ago says nothing of the next
 LAST_WORDS_MAX = 4000
 HISTORY_MAX = 20
 
@@ -183,9 +184,11 @@ def wanted(tx: Session, registry: Registry) -> list[Wanted]:
             .distinct()
         )
     )
-    rows = [*rows, *_asked_for(tx, {base for base, _, _, _ in rows})]
-    adapted |= _asked_for_adapters(tx)
+    asked = _asked_for(tx, besides={base for base, _, _, _ in rows})
+    rows = [*rows, *((base, 1, SANDBOX_PRIORITY, since) for base, (since, _) in asked.items())]
+    adapted |= {base for base, (_, adapters) in asked.items() if adapters}
     aside = _put_aside(tx, [base for base, _, _, _ in rows])
+    reserved = reservations.at_work(tx, since=fresh)
     result: list[Wanted] = []
     for base, lines, priority, since in rows:
         spec = registry.get(base)
@@ -201,6 +204,7 @@ def wanted(tx: Session, registry: Registry) -> list[Wanted]:
                 capacity=spec.max_num_seqs,
                 idle_seconds=spec.idle_seconds,
                 lora=base in adapted and spec.lora is not None,
+                reserved=reserved.get(base, 0),
             )
         )
     needed = {w.model for w in result}
@@ -210,21 +214,20 @@ def wanted(tx: Session, registry: Registry) -> list[Wanted]:
     return result
 
 
-def _asked_for(tx: Session, wanted: set[str]) -> list[tuple[str, int, int, datetime]]:
-    """Bases that only synchronous requests want, as one line each."""
+def _asked_for(tx: Session, *, besides: set[str]) -> dict[str, tuple[datetime, bool]]:
+    """Bases that synchronous requests alone want: since when, and whether adapters among them. An engine
+    that batches use never gives way to one that takes adapters for their sake."""
     fresh = clock.now() - timedelta(seconds=SANDBOX_FRESH_SECONDS)
     found = tx.exec(
-        select(SandboxDemand.base, func.min(SandboxDemand.priority), func.min(SandboxDemand.asked_at))
-        .where(col(SandboxDemand.asked_at) >= fresh, col(SandboxDemand.base).not_in(wanted))
+        select(
+            SandboxDemand.base,
+            func.min(SandboxDemand.since),
+            func.bool_or(col(SandboxDemand.model) != col(SandboxDemand.base)),
+        )
+        .where(col(SandboxDemand.asked_at) >= fresh, col(SandboxDemand.base).not_in(besides))
         .group_by(col(SandboxDemand.base))
     )
-    return [(base, 1, priority, since) for base, priority, since in found]
-
-
-def _asked_for_adapters(tx: Session) -> set[str]:
-    fresh = clock.now() - timedelta(seconds=SANDBOX_FRESH_SECONDS)
-    asked = (col(SandboxDemand.asked_at) >= fresh, col(SandboxDemand.model) != col(SandboxDemand.base))
-    return set(tx.exec(select(SandboxDemand.base).where(*asked).distinct()))
+    return {base: (since, adapters) for base, since, adapters in found}
 
 
 def _put_aside(tx: Session, models: Iterable[str]) -> dict[str, datetime]:

@@ -49,6 +49,7 @@ class PlayedEngine(BaseHTTPRequestHandler):
 
     def _stream(self) -> None:
         self.send_response(200)
+        self.send_header("content-type", "text/event-stream; charset=utf-8")
         self.end_headers()
         for number, word in enumerate(WORDS):
             chunk = {

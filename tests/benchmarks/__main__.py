@@ -19,6 +19,7 @@ from tests.benchmarks import (
     in_flight,
     many_small,
     overshoot,
+    overtaking,
     training,
     upload,
     validation,
@@ -36,6 +37,7 @@ BENCHMARKS: Mapping[str, Callable[..., Table]] = {
     "warm_batch": warm_batch.measure,
     "many_small": many_small.measure,
     "adapters": adapters.measure,
+    "overtaking": overtaking.measure,
     "overshoot": overshoot.measure,
     "training": training.measure,
 }

@@ -31,7 +31,7 @@ def run_batch(
 ) -> PeerRun:
     """Run the lines with the flags and the environment that a yard gives to the model's engines. It loads
     `adapters`, folders by the names that lines use, at its start."""
-    spec = _engine(folder, model)
+    spec = engine_spec(folder, model)
     source, output = folder / "theirs.jsonl", folder / "theirs.out.jsonl"
     source.write_text("".join(json.dumps(line) + "\n" for line in lines))
     argv = [str(spec.python), "-m", "vllm.entrypoints.openai.run_batch"]
@@ -72,7 +72,8 @@ def run_batch(
     )
 
 
-def _engine(folder: Path, model: ModelSpec) -> EngineSpec:
+def engine_spec(folder: Path, model: ModelSpec) -> EngineSpec:
+    """An engine of the model as a yard runs it, with what it leaves in `folder`."""
     here = Settings()
     return EngineSpec(
         id="eng_bench",
