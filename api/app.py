@@ -18,18 +18,24 @@ from api.access import Access
 from api.auth import authenticate
 from api.deps import refuse_nul
 from api.routes import (
+    audit_logs,
     batches,
     files,
     fine_tuning,
     fine_tuning_estimates,
     fine_tunings,
     health,
+    invitations,
     invoices,
+    joining,
+    keys,
     limits,
+    members,
     models,
     operators,
     organizations,
     price_lists,
+    projects,
     quotes,
     sandbox,
     spending,
@@ -53,10 +59,11 @@ PREFIXES = ("/v1", "/openai/v1")
 ROUTES = (
     *(files, validations, uploads, batches, fine_tuning, fine_tuning_estimates, fine_tunings),
     *(models, sandbox, tiers, limits, usage, quotes, invoices, spending),
-    *(organizations, operators, price_lists),
+    *(organizations, projects, keys, members, invitations, joining, audit_logs),
+    *(operators, price_lists),
 )
 
-OPEN_ROUTES = (tiers,)  # need no key
+OPEN_ROUTES = (tiers, joining)  # need no key
 
 ENGINE_CONNECTIONS = httpx.Limits(max_connections=1_000, keepalive_expiry=3.0)  # below vLLM's own 5 s
 

@@ -12,8 +12,7 @@ from api import permissions
 from api.deps import YardDep
 from api.trace import Trace
 from orchestrator.errors import Unauthenticated
-from orchestrator.organizations import scopes
-from orchestrator.organizations import service as organizations
+from orchestrator.organizations import authentication, scopes
 from orchestrator.organizations.principal import Principal
 
 bearer = HTTPBearer(
@@ -36,7 +35,7 @@ def authenticate(
             "header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
         )
     with yard.database.transaction() as tx:
-        principal = organizations.authenticate(tx, credentials.credentials)
+        principal = authentication.authenticate(tx, credentials.credentials)
     trace = cast(Trace, request.scope["trace"])
     trace.principal = principal
     scope = permissions.needed(request.method, request.scope["route"].path)

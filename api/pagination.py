@@ -37,5 +37,6 @@ FineTuningPage = Annotated[PageRequest, Depends(page_request(limit_default=20, l
 EventsPage = Annotated[PageRequest, Depends(page_request(limit_default=20, limit_max=1_000))]
 CheckpointsPage = Annotated[PageRequest, Depends(page_request(limit_default=10, limit_max=100))]
 OrganizationsPage = Annotated[PageRequest, Depends(page_request(limit_default=100, limit_max=100))]
+OrganizationPartsPage = Annotated[PageRequest, Depends(page_request(limit_default=20, limit_max=100))]
 SpendAlertsPage = Annotated[PageRequest, Depends(page_request(limit_default=20, limit_max=100))]
 QuotesPage = Annotated[PageRequest, Depends(page_request(limit_default=20, limit_max=100))]

@@ -16,3 +16,8 @@ def unix(moment: datetime) -> int:
 def unix_or_none(moment: datetime | None) -> int | None:
     """`unix`, for a moment that may not have come."""
     return None if moment is None else unix(moment)
+
+
+def said(moment: datetime) -> str:
+    """A moment as a sentence goes on: `on 2026-03-01 at 12:30 UTC`."""
+    return moment.astimezone(UTC).strftime("on %Y-%m-%d at %H:%M UTC")

@@ -9,6 +9,7 @@ from orchestrator.audit import service as audit
 from orchestrator.audit.actions import Action
 from orchestrator.entitlements import effective
 from orchestrator.limit_board import in_force
+from orchestrator.organizations import projects
 from orchestrator.organizations import service as organizations
 
 router = APIRouter(tags=["Limits"])
@@ -54,7 +55,7 @@ def set_project_limits(
     organization = organizations.get(tx, caller.organization_id)
     tier = effective.contracted(yard.tiers[organization.tier], organization.limits)
     effective.check_project(body.limits, tier)
-    project = organizations.project_of(tx, organization.id, project_id)
+    project = projects.get(tx, organization.id, project_id)
     before, project.limits = project.limits, dict(body.limits)
     audit.record(
         tx,

@@ -3,20 +3,17 @@ routes answer as if they did not exist."""
 
 from fastapi import APIRouter
 
+from api.auth import Caller
 from api.deps import Read, Transaction, YardDep
 from api.pagination import OrganizationsPage
-from api.schemas.organizations import (
-    ChangeOrganization,
-    CreateKey,
-    CreateOrganization,
-    CreateProject,
-    KeyObject,
-    OrganizationObject,
-    ProjectObject,
-)
+from api.schemas.keys import CreateKey, KeyObject
+from api.schemas.organizations import ChangeOrganization, CreateOrganization, OrganizationObject
+from api.schemas.projects import NameProject, ProjectObject
 from api.schemas.wire import Deleted, ListOf
 from api.yard import Yard
+from orchestrator.database.pages import Order, PageRequest
 from orchestrator.errors import Invalid
+from orchestrator.organizations import keys, members, projects
 from orchestrator.organizations import service as organizations
 from orchestrator.organizations.model import Role
 
@@ -24,10 +21,13 @@ router = APIRouter(prefix="/organizations", tags=["Operator"])
 
 
 @router.post("")
-def create_organization(body: CreateOrganization, tx: Transaction, yard: YardDep) -> OrganizationObject:
+def create_organization(
+    body: CreateOrganization, tx: Transaction, yard: YardDep, caller: Caller
+) -> OrganizationObject:
     """A new organization in a tier, with a project called `default`."""
     _check_tier(yard, body.tier)
-    return OrganizationObject.of(organizations.create(tx, name=body.name, tier=body.tier))
+    made = organizations.create(tx, name=body.name, tier=body.tier, actor=caller.key_id)
+    return OrganizationObject.of(made)
 
 
 @router.get("")
@@ -46,50 +46,61 @@ def retrieve_any_organization(organization_id: str, tx: Read) -> OrganizationObj
 
 @router.post("/{organization_id}")
 def change_organization(
-    organization_id: str,
-    body: ChangeOrganization,
-    tx: Transaction,
-    yard: YardDep,
+    organization_id: str, body: ChangeOrganization, tx: Transaction, yard: YardDep, caller: Caller
 ) -> OrganizationObject:
     """Move an organization to another tier, from its next request on."""
     _check_tier(yard, body.tier)
-    changed = organizations.set_tier(tx, organization_id=organization_id, tier=body.tier)
+    changed = organizations.set_tier(tx, organization_id=organization_id, tier=body.tier, actor=caller.key_id)
     return OrganizationObject.of(changed)
 
 
 @router.post("/{organization_id}/projects")
-def create_project(organization_id: str, body: CreateProject, tx: Transaction) -> ProjectObject:
+def create_any_project(
+    organization_id: str, body: NameProject, tx: Transaction, caller: Caller
+) -> ProjectObject:
     """A new project of an organization."""
-    project = organizations.create_project(tx, organization_id=organization_id, name=body.name)
-    return ProjectObject.of(project)
+    made = projects.create(tx, organization_id=organization_id, name=body.name, actor=caller.key_id)
+    return ProjectObject.of(made)
 
 
 @router.get("/{organization_id}/projects")
-def list_projects(organization_id: str, tx: Read) -> ListOf[ProjectObject]:
-    """An organization's projects, oldest first."""
-    found = organizations.projects(tx, organization_id)
-    return ListOf.of([ProjectObject.of(project) for project in found], has_more=False)
+def list_any_projects(organization_id: str, tx: Read) -> ListOf[ProjectObject]:
+    """An organization's projects, archived ones too, oldest first."""
+    page = PageRequest(projects.PROJECTS_MAX, order=Order.ASC)
+    found = projects.list_page(tx, page, organization_id=organization_id, include_archived=True)
+    return ListOf.of([ProjectObject.of(project) for project in found.rows], has_more=False)
 
 
 @router.post("/{organization_id}/api_keys")
-def create_key(organization_id: str, body: CreateKey, tx: Transaction) -> KeyObject:
-    """A new key. `key` in the answer is the only time that it can be read."""
-    project_id = organizations.project_of(tx, organization_id, body.project_id).id
-    row, secret = organizations.create_key(tx, project_id=project_id, name=body.name, role=Role(body.role))
-    return KeyObject.of(row, secret)
+def create_any_key(organization_id: str, body: CreateKey, tx: Transaction, caller: Caller) -> KeyObject:
+    """A new key, of an owner unless told otherwise. `key` in the answer is the only time that it can be
+    read."""
+    project = projects.get(tx, organization_id, body.project_id)
+    row, secret = keys.grant(
+        tx,
+        caller,
+        project,
+        name=body.name,
+        role=Role(body.role or Role.OWNER),
+        scopes=body.scopes,
+        expires_at=body.expires(),
+    )
+    return KeyObject.of(row, None, secret)
 
 
 @router.get("/{organization_id}/api_keys")
-def list_keys(organization_id: str, tx: Read) -> ListOf[KeyObject]:
+def list_any_keys(organization_id: str, tx: Read) -> ListOf[KeyObject]:
     """An organization's keys by their ends, revoked ones too, oldest first."""
-    found = organizations.keys(tx, organization_id)
-    return ListOf.of([KeyObject.of(row) for row in found], has_more=False)
+    page = PageRequest(keys.KEYS_MAX, order=Order.ASC)
+    found = keys.list_page(tx, page, organization_id=organization_id, include_revoked=True)
+    owners = members.by_key(tx, organization_id, [key.id for key in found.rows])
+    return ListOf.of([KeyObject.of(row, owners.get(row.id)) for row in found.rows], has_more=False)
 
 
 @router.delete("/{organization_id}/api_keys/{key_id}")
-def revoke_key(organization_id: str, key_id: str, tx: Transaction) -> Deleted:
+def revoke_any_key(organization_id: str, key_id: str, tx: Transaction, caller: Caller) -> Deleted:
     """Revoke a key, for good and at once."""
-    organizations.revoke_key(tx, organization_id=organization_id, key_id=key_id)
+    keys.revoke(tx, caller, keys.get(tx, key_id, organization_id=organization_id))
     return Deleted(id=key_id, object="organization.api_key")
 
 

@@ -4,10 +4,11 @@ from fastapi import APIRouter
 
 from api.auth import Caller
 from api.deps import Read, YardDep
-from api.schemas.organizations import BatchUse, OrganizationObject, OwnOrganization
+from api.schemas.organizations import BatchUse, OrganizationObject, OwnKey, OwnOrganization
 from orchestrator import clock
 from orchestrator.batches.standing import standing
 from orchestrator.organizations.model import Organization
+from orchestrator.organizations.scopes import allowed
 
 router = APIRouter(tags=["Organization"])
 
@@ -20,6 +21,12 @@ def retrieve_organization(tx: Read, yard: YardDep, caller: Caller) -> OwnOrganiz
     return OwnOrganization(
         **OrganizationObject.of(organization).model_dump(),
         project_id=caller.project_id,
+        key=OwnKey(
+            id=caller.key_id,
+            role=caller.role,
+            scopes=sorted(allowed(caller.role, caller.scopes)),
+            member_id=caller.member_id,
+        ),
         plan=yard.tiers[organization.tier],
         use=BatchUse(
             live_batches=used.live_batches,

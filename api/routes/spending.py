@@ -22,7 +22,7 @@ from api.schemas.spending import (
 from api.schemas.wire import Deleted, ListOf
 from orchestrator.batches import holding as batches
 from orchestrator.fine_tuning import holding as fine_tuning
-from orchestrator.organizations import service as organizations
+from orchestrator.organizations import projects
 from orchestrator.spending import alerts, caps
 from orchestrator.spending.model import SpendAlert
 from orchestrator.spending.standing import ORGANIZATION, spending, standings
@@ -35,7 +35,7 @@ def read_scope(request: Request, tx: Read, caller: Caller) -> str:
     named: str | None = request.path_params.get("project_id")
     if named is None:
         return ORGANIZATION
-    return organizations.project_of(tx, caller.organization_id, named).id
+    return projects.get(tx, caller.organization_id, named).id
 
 
 Scope = Annotated[str, Depends(read_scope)]  # a project's id, or ORGANIZATION

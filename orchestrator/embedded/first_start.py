@@ -18,6 +18,7 @@ from sqlmodel import Session, select
 from orchestrator.database.migrate import migrate
 from orchestrator.database.session import Database
 from orchestrator.entitlements.tiers import Tiers
+from orchestrator.organizations import keys, projects
 from orchestrator.organizations import service as organizations
 from orchestrator.organizations.model import Organization, Role
 from orchestrator.settings import Settings
@@ -41,8 +42,8 @@ def main(*, operator_only: bool = False) -> None:
     elif not settings.keys_file().exists():
         sys.stdout.write("making the first organizations and their keys\n")
         with database.transaction() as tx:
-            keys = make_keys(tx, tiers)
-        write_private(settings.keys_file(), json.dumps(keys, indent=2) + "\n")
+            made = make_keys(tx, tiers)
+        write_private(settings.keys_file(), json.dumps(made, indent=2) + "\n")
     database.close()
 
 
@@ -52,9 +53,9 @@ def make_keys(tx: Session, tiers: Tiers) -> dict[str, str]:
     Organizations that an earlier first start has made are used again.
     """
     names = [tier.name for tier in tiers]
-    keys = {name: _make_key(tx, f"demo-{name}", tier=name, role=Role.OWNER) for name in names}
-    keys[OPERATOR] = make_operator_key(tx, tiers)
-    return keys
+    made = {name: _make_key(tx, f"demo-{name}", tier=name, role=Role.OWNER) for name in names}
+    made[OPERATOR] = make_operator_key(tx, tiers)
+    return made
 
 
 def make_operator_key(tx: Session, tiers: Tiers) -> str:
@@ -65,8 +66,8 @@ def make_operator_key(tx: Session, tiers: Tiers) -> str:
 def _make_key(tx: Session, name: str, *, tier: str, role: Role) -> str:
     known = tx.exec(select(Organization).where(Organization.name == name)).first()
     organization = known or organizations.create(tx, name=name, tier=tier)
-    project = organizations.project_of(tx, organization.id, None)
-    _, key = organizations.create_key(tx, project_id=project.id, name="first start", role=role)
+    project = projects.get(tx, organization.id, None)
+    _, key = keys.create(tx, project_id=project.id, name="first start", role=role)
     return key
 
 

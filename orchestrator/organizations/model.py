@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import Index, text
 from sqlmodel import Field, SQLModel
 
 from orchestrator.database.columns import choice, document, moment
@@ -53,10 +53,20 @@ class Project(SQLModel, table=True):
 
 
 class Member(SQLModel, table=True):
-    """A person of an organization. Keys that a member makes can do no more than the member."""
+    """A person of an organization. Keys that a member makes can do no more than the member. A former one's
+    row stays, so that the audit log still knows the name."""
 
     __tablename__ = "member"
-    __table_args__ = (UniqueConstraint("organization_id", "email", name="uq_member_email"),)
+    __table_args__ = (
+        Index(
+            "uq_member_email",
+            "organization_id",
+            "email",
+            unique=True,
+            postgresql_where=text("removed_at IS NULL"),
+        ),
+        Index("ix_member_list", "organization_id", "created_at", "id"),
+    )
 
     id: str = Field(primary_key=True, max_length=64)
     organization_id: str = Field(foreign_key="organization.id", max_length=64)
@@ -64,6 +74,7 @@ class Member(SQLModel, table=True):
     name: str = Field(max_length=128)
     role: Role = choice(Role)
     created_at: datetime = moment(nullable=False)
+    removed_at: datetime | None = moment()
 
 
 class Invitation(SQLModel, table=True):

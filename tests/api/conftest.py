@@ -15,6 +15,7 @@ from orchestrator.database.migrate import migrate
 from orchestrator.database.session import Database
 from orchestrator.embedded.postgres import EmbeddedPostgres
 from orchestrator.files.model import File
+from orchestrator.organizations import keys, projects
 from orchestrator.organizations import service as organizations
 from orchestrator.organizations.model import Role
 from orchestrator.settings import Settings
@@ -181,8 +182,8 @@ def make_customer(
 ) -> Customer:
     with database.transaction() as tx:
         organization = organizations.create(tx, name=name, tier=tier)
-        project = organizations.project_of(tx, organization.id, None)
-        _, key = organizations.create_key(tx, project_id=project.id, name="test", role=role)
+        project = projects.get(tx, organization.id, None)
+        _, key = keys.create(tx, project_id=project.id, name="test", role=role)
         return Customer(http, key, organization.id, project.id)
 
 

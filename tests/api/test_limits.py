@@ -8,7 +8,7 @@ from orchestrator import clock
 from orchestrator.database.session import Database
 from orchestrator.entitlements.tiers import Tiers
 from orchestrator.limits import service as limits
-from orchestrator.organizations import service as organizations
+from orchestrator.organizations import keys, projects
 from orchestrator.organizations.model import Role
 from tests.api.conftest import Customer
 
@@ -66,8 +66,8 @@ def test_a_contract_takes_the_place_of_the_tier_s_limits_at_once(
 
 def test_a_project_s_own_limit_counts_its_own_batches(customer: Customer, database: Database) -> None:
     with database.transaction() as tx:
-        project = organizations.create_project(tx, organization_id=customer.organization_id, name="other")
-        _, key = organizations.create_key(tx, project_id=project.id, name="other", role=Role.OWNER)
+        project = projects.create(tx, organization_id=customer.organization_id, name="other")
+        _, key = keys.create(tx, project_id=project.id, name="other", role=Role.OWNER)
     other = Customer(customer.http, key, customer.organization_id, project.id)
     assert set_project(other, concurrent_batches=1).status_code == 200
     customer.batch_id()
@@ -100,7 +100,7 @@ def test_only_owners_lower_limits_and_only_operators_set_contracts(
     customer: Customer, stranger: Customer, database: Database
 ) -> None:
     with database.transaction() as tx:
-        _, key = organizations.create_key(tx, project_id=customer.project_id, name="dev", role=Role.DEVELOPER)
+        _, key = keys.create(tx, project_id=customer.project_id, name="dev", role=Role.DEVELOPER)
     developer = Customer(customer.http, key, customer.organization_id, customer.project_id)
     assert set_project(developer, concurrent_batches=1).status_code == 403
     assert set_contract(customer, customer, concurrent_batches=None) == 404

@@ -13,7 +13,7 @@ from orchestrator.organizations.model import Role
 from orchestrator.organizations.scopes import GRANTED, Scope
 from tests.api.conftest import make_customer
 
-OPEN = {("GET", "/tiers")}
+OPEN = {("GET", "/tiers"), ("POST", "/organization/invites/accept")}
 
 
 def routes(app: FastAPI) -> set[tuple[str, str, bool]]:

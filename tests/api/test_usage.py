@@ -11,7 +11,7 @@ from orchestrator import clock
 from orchestrator.database.session import Database
 from orchestrator.metering import ledger
 from orchestrator.metering.model import UsageKind
-from orchestrator.organizations import service as organizations
+from orchestrator.organizations import projects
 from orchestrator.organizations.model import Organization
 from tests.api.conftest import Customer, make_customer
 
@@ -25,7 +25,7 @@ def spender(customer: Customer, database: Database, monkeypatch: pytest.MonkeyPa
     """A customer with a past: a batch in October; two models and a training in November."""
     with database.transaction() as tx:
         tx.get_one(Organization, customer.organization_id).created_at = OCTOBER
-        evil = organizations.create_project(tx, organization_id=customer.organization_id, name="=cmd|'/c'!A1")
+        evil = projects.create(tx, organization_id=customer.organization_id, name="=cmd|'/c'!A1")
     charge(database, customer, monkeypatch, OCTOBER, lines=1, input_tokens=1_000, cost=7)
     charge(database, customer, monkeypatch, NOVEMBER, lines=2, input_tokens=300, cached_tokens=100, cost=10)
     charge(

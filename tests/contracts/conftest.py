@@ -16,6 +16,7 @@ from infra.ceph.rgw import Rgw
 from orchestrator.database.migrate import migrate
 from orchestrator.database.session import Database
 from orchestrator.embedded.postgres import EmbeddedPostgres
+from orchestrator.organizations import keys, projects
 from orchestrator.organizations import service as organizations
 from orchestrator.settings import S3Settings, Settings
 from orchestrator.storage.open import open_store
@@ -121,6 +122,6 @@ def enterprise_yard(served: tuple[str, Database]) -> ServedYard:
 def _yard_for(tier: str, url: str, database: Database) -> ServedYard:
     with database.transaction() as tx:
         organization = organizations.create(tx, name="SDK", tier=tier)
-        project = organizations.project_of(tx, organization.id, None)
-        _, key = organizations.create_key(tx, project_id=project.id, name="sdk")
+        project = projects.get(tx, organization.id, None)
+        _, key = keys.create(tx, project_id=project.id, name="sdk")
     return ServedYard(url, key, database)

@@ -4,6 +4,7 @@ import httpx2
 import openai
 import pytest
 
+from orchestrator.organizations import keys, projects
 from orchestrator.organizations import service as organizations
 from tests.contracts.conftest import ServedYard
 from tests.tiny_adapters import adapter_zip
@@ -16,8 +17,8 @@ def key(yard: ServedYard) -> str:
     """The key of an organization whose tier has fine-tuning."""
     with yard.database.transaction() as tx:
         organization = organizations.create(tx, name="Adapters", tier="enterprise")
-        project = organizations.project_of(tx, organization.id, None)
-        _, key = organizations.create_key(tx, project_id=project.id, name="sdk")
+        project = projects.get(tx, organization.id, None)
+        _, key = keys.create(tx, project_id=project.id, name="sdk")
     return key
 
 

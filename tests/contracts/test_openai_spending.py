@@ -10,7 +10,7 @@ from openai import OpenAI
 
 from orchestrator.metering import ledger
 from orchestrator.metering.model import UsageKind
-from orchestrator.organizations import service as organizations
+from orchestrator.organizations import authentication, keys
 from orchestrator.organizations.model import Role
 from orchestrator.organizations.principal import Principal
 from tests.contracts.conftest import ServedYard
@@ -36,7 +36,7 @@ def client(yard: ServedYard) -> Iterator[OpenAI]:
 @pytest.fixture
 def principal(yard: ServedYard) -> Principal:
     with yard.database.transaction() as tx:
-        return organizations.authenticate(tx, yard.key)
+        return authentication.authenticate(tx, yard.key)
 
 
 def _client(yard: ServedYard, key: str) -> OpenAI:
@@ -120,10 +120,10 @@ def test_alerts_are_made_listed_changed_and_deleted(client, principal):
 
 def test_only_an_owner_decides_and_only_about_its_own_organization(client, yard, enterprise_yard, principal):
     with yard.database.transaction() as tx:
-        _, key = organizations.create_key(
+        _, key = keys.create(
             tx, project_id=principal.project_id, name="dev", role=Role.DEVELOPER
         )
-        stranger = organizations.authenticate(tx, enterprise_yard.key)
+        stranger = authentication.authenticate(tx, enterprise_yard.key)
     client.admin.organization.spend_limit.update(threshold_amount=100, **USD)
     with _client(yard, key) as developer:
         assert developer.admin.organization.spend_limit.retrieve().threshold_amount == 100

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.metering import ledger
 from orchestrator.metering.model import UsageKind
-from orchestrator.organizations import service as organizations
+from orchestrator.organizations import authentication
 from tests.contracts.conftest import ServedYard
 
 pytestmark = pytest.mark.server
@@ -27,7 +27,7 @@ def client(yard: ServedYard) -> Iterator[openai.OpenAI]:
 def project_id(yard: ServedYard) -> str:
     """The caller's project, which was charged for a batch, a synchronous request and a training."""
     with yard.database.transaction() as tx:
-        caller = organizations.authenticate(tx, yard.key)
+        caller = authentication.authenticate(tx, yard.key)
         for kind, used, cost in (
             (UsageKind.BATCH, {"lines": 3, "input_tokens": 90, "cached_tokens": 30, "output_tokens": 9}, 40),
             (UsageKind.SANDBOX, {"lines": 1, "input_tokens": 10, "output_tokens": 1}, 5),

@@ -7,7 +7,7 @@ from sqlmodel import select
 
 from orchestrator.database.session import Database
 from orchestrator.embedded import first_start
-from orchestrator.organizations import service as organizations
+from orchestrator.organizations import authentication
 from orchestrator.organizations.model import Organization, Role
 
 
@@ -24,7 +24,7 @@ def test_there_is_a_key_for_each_tier_and_one_for_the_operator(keys_file: Path, 
     keys = json.loads(keys_file.read_text())
     assert list(keys) == ["free", "developer", "enterprise", "operator"]
     with database.transaction() as tx:
-        found = {name: organizations.authenticate(tx, key) for name, key in keys.items()}
+        found = {name: authentication.authenticate(tx, key) for name, key in keys.items()}
     assert found["free"].tier == "free"
     assert found["developer"].role is Role.OWNER
     assert found["operator"].role is Role.OPERATOR
@@ -72,7 +72,7 @@ def test_a_yard_in_production_gets_an_operator_s_key_and_no_file(
     monkeypatch.setenv("YARD_DATABASE_URL", database_url)
     first_start.main(operator_only=True)
     with database.transaction() as tx:
-        principal = organizations.authenticate(tx, capsys.readouterr().out.strip())
+        principal = authentication.authenticate(tx, capsys.readouterr().out.strip())
         assert [o.name for o in tx.exec(select(Organization))] == ["operator"]
     assert principal.role is Role.OPERATOR
     assert list(tmp_path.iterdir()) == []

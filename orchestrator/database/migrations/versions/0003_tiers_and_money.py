@@ -61,13 +61,21 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=128), nullable=False),
         sa.Column("role", sa.String(length=32), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("removed_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["organization_id"],
             ["organization.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("organization_id", "email", name="uq_member_email"),
     )
+    op.create_index(
+        "uq_member_email",
+        "member",
+        ["organization_id", "email"],
+        unique=True,
+        postgresql_where=sa.text("removed_at IS NULL"),
+    )
+    op.create_index("ix_member_list", "member", ["organization_id", "created_at", "id"], unique=False)
     op.create_table(
         "price_list",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -403,6 +411,8 @@ def downgrade() -> None:
     op.drop_table("rate_use")
     op.drop_index("ix_price_list_latest", table_name="price_list")
     op.drop_table("price_list")
+    op.drop_index("ix_member_list", table_name="member")
+    op.drop_index("uq_member_email", table_name="member")
     op.drop_table("member")
     op.drop_index("ix_invitation_list", table_name="invitation")
     op.drop_table("invitation")
