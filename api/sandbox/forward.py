@@ -1,9 +1,8 @@
 """Sends a synchronous request to an engine, and what it answers to the customer. The one file that speaks to
 engines from here.
 
-A customer who hangs up ends its request in the engine, and is charged what the engine had counted by then. Who
-has had nothing is charged nothing, but what was reserved of the limits stays used: hanging up does
-not get around them.
+A customer who hangs up ends its request in the engine, and is charged what the engine had counted by then.
+Who has had nothing is charged nothing, but what was reserved of the limits stays used.
 """
 
 import asyncio

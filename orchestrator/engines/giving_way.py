@@ -56,7 +56,7 @@ def _yields(
         return rival.lora and not engine.lora
     if engine.id in kept:
         return False
-    if rival is None or reserved:
+    if rival is None or reserved or (rival.trial and not (isinstance(claim, Wanted) and claim.trial)):
         return True
     if isinstance(claim, Training) and claim.priority < rival.priority:
         return True

@@ -10,9 +10,10 @@ The rules, in order:
 2. Models that are wanted and have no engine, and trainings that are due, get free GPUs: most urgent first,
    then who has waited longest. A model whose adapters are wanted needs an engine that takes adapters.
 3. If too few are free, room is made for one of them at a time. First goes the model's own engine that takes
-   no adapters, then what has been idle longest, then what is busy, has had its turn (`TURN_SECONDS`) and is
-   no more urgent. To a training that is more urgent a busy engine gives way at once: its lines wait, and go
-   on when it is back. A training, once begun, keeps its GPUs to its end.
+   no adapters, then what has been idle longest, then what only synchronous requests have asked for of late,
+   then what is busy, has had its turn (`TURN_SECONDS`) and is no more urgent. To a training that is more
+   urgent a busy engine gives way at once: its lines wait, and go on when it is back. A training, once begun,
+   keeps its GPUs to its end.
 4. GPUs that a training waits for and can get go to no less urgent engine, and those that anybody waits for
    to no less urgent training.
 5. GPUs left over go to models with far more lines than their engines take at once.

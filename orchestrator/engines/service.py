@@ -205,6 +205,7 @@ def wanted(tx: Session, registry: Registry) -> list[Wanted]:
                 idle_seconds=spec.idle_seconds,
                 lora=base in adapted and spec.lora is not None,
                 reserved=reserved.get(base, 0),
+                trial=base in asked,
             )
         )
     needed = {w.model for w in result}

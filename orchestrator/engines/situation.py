@@ -22,6 +22,7 @@ class Wanted:
     idle_seconds: int
     lora: bool = False  # some lines name an adapter
     reserved: int = 0  # engines that organizations with lines here have reserved
+    trial: bool = False  # no batch wants it: somebody has asked for it in a synchronous request of late
 
 
 @dataclass(frozen=True)

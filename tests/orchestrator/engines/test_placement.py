@@ -34,6 +34,7 @@ def wanted(
     gpus: int = 1,
     lora: bool = False,
     reserved: int = 0,
+    trial: bool = False,
 ) -> Wanted:
     return Wanted(
         model=model,
@@ -45,6 +46,7 @@ def wanted(
         idle_seconds=300,
         lora=lora,
         reserved=reserved,
+        trial=trial,
     )
 
 
@@ -397,3 +399,13 @@ def test_a_training_never_has_the_gpus_of_another_organization_s_reserved_engine
     assert not placed(2, waiting=[training(of="org_t")], training=[training(job="first")], reserved=reserved)
     assert placed(2, waiting=[training(of="org_t")], reserved=reserved) == [Train("job_t")]
     assert placed(1, waiting=[training(of="org_r")], reserved=reserved) == [Train("job_t")]
+
+
+def test_an_engine_that_is_only_tried_gives_way_to_a_batch_at_once_and_takes_no_batch_s() -> None:
+    tried = wanted("tried", lines=1, priority=1_000, trial=True)
+    busy = wanted("busy", priority=30)
+    both = [tried, busy]
+    makes_room = Drain("e", "to make room for busy")
+    assert placed(1, wanted=both, running=[engine("tried", name="e")]) == [makes_room]
+    assert placed(1, wanted=both, running=[engine("busy", ready=10_000)]) == []
+    assert placed(2, wanted=both, running=[engine("busy")]) == [Start("tried")]
