@@ -97,6 +97,22 @@ class Client:
         except httpx.TransportError as error:
             raise self._unreachable(error) from None
 
+    def events(self, path: str, body: Document) -> Iterator[Document]:
+        """What the yard answers piece by piece, as server-sent events. Raises Refused, Unreachable."""
+        try:
+            with self._http.stream("POST", path, json=body) as answer:
+                if answer.is_error:
+                    answer.read()
+                    raise _refusal(answer)
+                begun = b""
+                for piece in answer.iter_bytes():
+                    *whole, begun = (begun + piece).split(b"\n\n")
+                    for event in whole:
+                        if (data := event.removeprefix(b"data: ")) != b"[DONE]":
+                            yield json.loads(data)
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from None
+
     def _send(self, method: str, path: str, **how: Any) -> Document:
         try:
             answer = self._http.request(method, path, **how)

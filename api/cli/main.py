@@ -5,7 +5,20 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from api.cli import batch, doctor, files, fine_tune, limits, models, organizations, render, spend, up, usage
+from api.cli import (
+    batch,
+    chat,
+    doctor,
+    files,
+    fine_tune,
+    limits,
+    models,
+    organizations,
+    render,
+    spend,
+    up,
+    usage,
+)
 from api.cli.client import NoKey, Refused, Unreachable
 from api.cli.exits import HELP, Exit
 
@@ -38,6 +51,7 @@ app = typer.Typer(
 
     ```
     yard up                                    start a whole yard on this machine
+    yard chat yard-smoke "Hello"               try a model
     yard batch submit lines.jsonl --wait       upload, run, and see the costs
     yard batch output batch_… > results.jsonl  fetch the results
     yard fine-tune create train.jsonl --model yard-smoke --wait
@@ -51,6 +65,7 @@ app = typer.Typer(
 )
 app.command()(up.up)
 app.command()(doctor.doctor)
+app.command()(chat.chat)
 app.command()(models.tiers)
 app.command()(limits.limits)
 app.command()(usage.usage)
