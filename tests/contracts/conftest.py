@@ -91,6 +91,7 @@ class ServedYard:
     url: str
     key: str
     database: Database
+    project_id: str
 
 
 @pytest.fixture(scope="session")
@@ -124,4 +125,4 @@ def _yard_for(tier: str, url: str, database: Database) -> ServedYard:
         organization = organizations.create(tx, name="SDK", tier=tier)
         project = projects.get(tx, organization.id, None)
         _, key = keys.create(tx, project_id=project.id, name="sdk")
-    return ServedYard(url, key, database)
+    return ServedYard(url, key, database, project.id)
