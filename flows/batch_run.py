@@ -144,7 +144,6 @@ class BatchRun(LeasedRun):
                 remaining=remaining,
                 named=self.named,
                 weight=self.tier.weight,
-                priority=self.tier.priority,
                 rate=self.rate(),
                 bill=bill,
             )

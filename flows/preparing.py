@@ -35,6 +35,7 @@ async def prepare_batch(run: BatchRun) -> bool:
                 source=source,
                 folder=folder,
                 registry=here.registry,
+                organization_id=batch.organization_id,
                 named=named,
                 tiers=here.tiers,
                 tier=run.tier,

@@ -33,7 +33,10 @@ async def import_adapter(body: CreateFineTuning, yard: YardDep, caller: Caller) 
     and `adapter_config.json`, as PEFT saves them. It is checked against the base model, and can be named in
     batches at once."""
     spec = intake.base_model(
-        body.base_model, registry=yard.registry, tiers=yard.tiers, tier=yard.tier(caller)
+        body.base_model,
+        registry=yard.registry.seen_by(caller.organization_id),
+        tiers=yard.tiers,
+        tier=yard.tier(caller),
     )
     if body.name is not None:
         check_suffix(body.name, param="name")

@@ -33,7 +33,7 @@ def list_models(tx: Read, yard: YardDep, caller: Caller) -> ModelList:
     prices = _prices(tx, yard, caller)
     bases = {
         spec.id: ModelObject.of(spec, yard.registry, prices[spec.id])
-        for spec in yard.registry.all()
+        for spec in yard.registry.seen_by(caller.organization_id).all()
         if tier.permits(spec.id)
     }
     found = [

@@ -71,6 +71,7 @@ async def _prepared(
                 source=source,
                 folder=folder,
                 registry=yard.registry,
+                organization_id=caller.organization_id,
                 named=named,
                 tiers=yard.tiers,
                 tier=yard.tier(caller),

@@ -36,10 +36,13 @@ def resolve(
     deleted_too: bool = False,
 ) -> dict[str, ServedModel]:
     """What each name stands for, for this organization. A name that it may not see is missing, and so is an
-    adapter whose base is gone from the registry or serves none.
+    adapter whose base is gone from the registry, is another organization's or serves none.
 
-    `deleted_too` is for what was admitted already: a deleted adapter goes on for the batches that name it.
+    `deleted_too` is for what was admitted already: a deleted adapter goes on for the batches that name it, and
+    so does a base model that is another organization's now.
     """
+    if not deleted_too:
+        registry = registry.seen_by(organization_id)
     wanted = list(dict.fromkeys(names))
     found = {name: ServedModel(name, spec) for name in wanted if (spec := registry.get(name)) is not None}
     adapters = [name for name in wanted if name not in found and name.startswith(PREFIX)]

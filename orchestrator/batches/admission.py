@@ -15,7 +15,7 @@ from orchestrator.batches.model import OnInvalidLine
 from orchestrator.batches.named_models import admitted, named_in
 from orchestrator.batches.standing import queued_tokens, standing
 from orchestrator.entitlements import checks
-from orchestrator.entitlements.effective import contracted, lowered
+from orchestrator.entitlements.effective import contracted, lowered, priority
 from orchestrator.entitlements.tiers import Tier, Tiers
 from orchestrator.errors import Invalid
 from orchestrator.files.model import File
@@ -45,12 +45,13 @@ class NewBatch:
 
 @dataclass(frozen=True)
 class Rules:
-    """What is allowed: the organization's limits among all tiers', the base models of this yard, and where it
-    has lower limits, the project with them."""
+    """What is allowed: the organization's limits among all tiers', the base models of this yard, its place in
+    the queue, and where it has lower limits, the project with them."""
 
     tiers: Tiers
     tier: Tier
     registry: Registry
+    priority: int
     project: tuple[str, Tier] | None = None
 
     @staticmethod
@@ -58,7 +59,8 @@ class Rules:
         """Those for a caller of that organization."""
         tier = contracted(tiers[organization.tier], organization.limits)
         own = (caller.project_id, lowered(tier, caller.project_limits)) if caller.project_limits else None
-        return Rules(tiers=tiers, tier=tier, registry=registry, project=own)
+        sooner = priority(tiers, tier, organization.priority)
+        return Rules(tiers=tiers, tier=tier, registry=registry, priority=sooner, project=own)
 
 
 def check_parameters(new: NewBatch, rules: Rules) -> None:

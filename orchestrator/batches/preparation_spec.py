@@ -17,17 +17,19 @@ def preparation_spec(
     source: Path,
     folder: Path,
     registry: Registry,
+    organization_id: str,
     named: Mapping[str, ServedModel],
     tiers: Tiers,
     tier: Tier,
     only_lines: frozenset[int] | None = None,
 ) -> PreparationSpec:
-    """How to prepare `source` for a customer of `tier`, writing into `folder`.
+    """How to prepare `source` for an organization of `tier`, writing into `folder`.
 
     `named` are the models that its lines name; of them, adapters have the tokenizer, the context and the
     endpoints of their base, and the tiers that have it.
     """
-    specs = {spec.id: spec for spec in registry.all()} | {name: model.spec for name, model in named.items()}
+    seen = registry.seen_by(organization_id).all()
+    specs = {spec.id: spec for spec in seen} | {name: model.spec for name, model in named.items()}
     tier_with = {
         name: lifting.title
         for name, spec in specs.items()

@@ -243,17 +243,17 @@ def heartbeat(
     remaining: Mapping[str, int],
     named: Mapping[str, ServedModel],
     weight: float,
-    priority: int,
     rate: dict[str, float] | None,
     bill: Bill | None = None,
 ) -> Situation:
     """Renew the lease, say how many lines remain per model and what they cost, and read what may be in flight
-    now. A model that is not in `named` is gone from the yard since the batch was validated."""
-    jobs.heartbeat(tx, job_id=lease.job_id, token=lease.token, lease_seconds=LEASE_SECONDS)
+    now; the batch is as urgent as its job. A model that is not in `named` is gone from the yard since the
+    batch was validated."""
+    job = jobs.heartbeat(tx, job_id=lease.job_id, token=lease.token, lease_seconds=LEASE_SECONDS)
     batch = tx.get_one(Batch, lease.batch_id, with_for_update=True)
     gone = {model: GONE for model, lines in remaining.items() if lines > 0 and model not in named}
     known = {model: lines for model, lines in remaining.items() if model in named}
-    sharing.demand(tx, batch, known, named, weight=weight, priority=priority)
+    sharing.demand(tx, batch, known, named, weight=weight, priority=job.priority)
     wanted = [named[model] for model, lines in known.items() if lines > 0]
     bases = {model.base for model in wanted}
     now = sharing.serving(tx, bases)

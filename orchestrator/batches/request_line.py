@@ -7,7 +7,7 @@ judge.
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from orchestrator.jsonl.text import nested_too_deeply
 from orchestrator.models.endpoints import Endpoint
@@ -26,7 +26,7 @@ class RequestBody(Struct):
 
     model: Annotated[str, Meta(min_length=1, max_length=MODEL_CHARACTERS_MAX)]
     stream: bool | None = None
-    priority: Raw | None = None
+    priority: Raw | UnsetType = UNSET
     max_completion_tokens: Count | None = None
     max_tokens: Count | None = None
     max_output_tokens: Count | None = None
@@ -63,7 +63,7 @@ def decode(raw: bytes) -> RequestLine | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     body = request.body
-    if body.stream or body.priority is not None:
+    if body.stream or body.priority is not UNSET:
         return None
     if "\0" in request.custom_id or "\0" in body.model:  # Postgres stores no NUL
         return None

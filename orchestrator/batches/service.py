@@ -14,7 +14,7 @@ from orchestrator.batches.states import BATCH, CANCELLABLE, FINAL, BatchStatus, 
 from orchestrator.database import pages
 from orchestrator.database.session import notify
 from orchestrator.entitlements import checks
-from orchestrator.entitlements.tiers import Tier, Tiers
+from orchestrator.entitlements.tiers import Tiers
 from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.files import service as files
 from orchestrator.files.model import File, Purpose
@@ -53,7 +53,7 @@ def create(
     check_parameters(new, rules)
     file = _input_file(tx, principal, new)
     check_limits(tx, file, lines=summary_of(file).lines, rules=rules)
-    return _insert(tx, principal, new, rules.tier, idempotency_key=idempotency_key, lines=0)
+    return _insert(tx, principal, new, rules, idempotency_key=idempotency_key, lines=0)
 
 
 def retry(
@@ -89,7 +89,7 @@ def retry(
     rules = Rules.of(organization, principal, tiers=tiers, registry=registry)
     check_parameters(new, rules)
     check_limits(tx, _input_file(tx, principal, new), lines=lines, rules=rules)
-    return _insert(tx, principal, new, rules.tier, idempotency_key=idempotency_key, lines=lines)
+    return _insert(tx, principal, new, rules, idempotency_key=idempotency_key, lines=lines)
 
 
 def get(tx: Session, *, organization_id: str, batch_id: str, lock: bool = False) -> Batch:
@@ -206,7 +206,7 @@ def _insert(
     tx: Session,
     principal: Principal,
     new: NewBatch,
-    tier: Tier,
+    rules: Rules,
     *,
     idempotency_key: str | None,
     lines: int,
@@ -225,7 +225,7 @@ def _insert(
         input_file_id=new.input_file_id,
         on_invalid_line=new.on_invalid_line,
         retry_of=new.retry_of,
-        tier=tier.name,
+        tier=rules.tier.name,
         batch_metadata=None if new.metadata is None else dict(new.metadata),
         output_expires_after_seconds=new.output_expires_after_seconds,
         idempotency_key=idempotency_key,
@@ -241,7 +241,7 @@ def _insert(
         kind=JobKind.BATCH,
         resource_id=batch.id,
         organization_id=batch.organization_id,
-        priority=tier.priority,
+        priority=rules.priority,
         deadline=batch.expires_at,
     )
     return batch

@@ -121,8 +121,8 @@ def shares(tx: Session, batch_id: str, now: Serving) -> dict[str, list[Share]]:
     """This batch's part of each engine, by model; a model that no engine serves now is missing.
 
     Engines that serve the same of the demanded models are one pool, and each pool is divided by itself:
-    first what is reserved of the base, then by weight. Lines that could go to several pools, and what is reserved
-    for their organization, count in each by its size.
+    first what is reserved of the base, then by weight. Lines that could go to several pools, and what is
+    reserved for their organization, count in each by its size.
     """
     fresh = clock.now() - timedelta(seconds=engines.DEMAND_FRESH_SECONDS)
     bases = {engine.model for engine in now.engines}

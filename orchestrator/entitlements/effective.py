@@ -3,7 +3,7 @@ project lowers of them."""
 
 from collections.abc import Mapping
 
-from orchestrator.entitlements.tiers import Tier
+from orchestrator.entitlements.tiers import Tier, Tiers
 from orchestrator.errors import Invalid
 
 LIMITS = (
@@ -35,6 +35,23 @@ def lowered(tier: Tier, project: Mapping[str, int]) -> Tier:
         own: int | None = getattr(tier, name)
         lower[name] = value if own is None else min(own, value)
     return tier.model_copy(update=lower) if lower else tier
+
+
+def priority(tiers: Tiers, tier: Tier, added: int) -> int:
+    """The tier's priority with what a contract adds, as far as that stays within the tier's own."""
+    own = tiers.priorities(tier)
+    return min(max(tier.priority + added, own[0]), own[-1])
+
+
+def check_priority(tiers: Tiers, tier: Tier, added: int) -> None:
+    """Raise Invalid for what leaves the priorities of the tier."""
+    own = tiers.priorities(tier)
+    if tier.priority + added not in own:
+        raise Invalid(
+            f"Within the {tier.title} tier, whose priority is {tier.priority}, a contract can add from "
+            f"{own[0] - tier.priority} (sooner) to {own[-1] - tier.priority} (later); asked for {added}.",
+            param="priority",
+        )
 
 
 def check_contract(limits: Mapping[str, int | None]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+PRIORITY_MAX = 999  # after it come those who have no priority, as synchronous requests do
 SHIPPED = Path(__file__).with_name("tiers.toml")
 
 
@@ -47,7 +48,7 @@ class Tier(BaseModel):
     fine_tuning_jobs: int | None = Field(default=None, gt=0)
     training_price_factor: float = Field(ge=0)
     weight: float = Field(gt=0)
-    priority: int = Field(gt=0)
+    priority: int = Field(gt=0, le=PRIORITY_MAX)
     retention_days: int = Field(gt=0)
     support: str
     support_contact: str | None = None
@@ -100,6 +101,15 @@ class Tiers:
     def cheapest_with(self, predicate: Callable[[Tier], bool]) -> Tier | None:
         """The first tier that satisfies `predicate`: the one to name when a limit is reached."""
         return next((tier for tier in self if predicate(tier)), None)
+
+    def priorities(self, tier: Tier) -> range:
+        """The priorities that are the tier's own: half the way to its neighbours', so that whatever contracts
+        add, a higher tier comes first."""
+        others = sorted({other.priority for other in self} | {tier.priority})
+        at = others.index(tier.priority)
+        first = (others[at - 1] + tier.priority) // 2 + 1 if at else 1
+        last = (tier.priority + others[at + 1]) // 2 if at + 1 < len(others) else PRIORITY_MAX
+        return range(first, last + 1)
 
 
 def _tier(path: Path, name: str, table: object) -> Tier:

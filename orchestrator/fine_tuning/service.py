@@ -13,8 +13,8 @@ from sqlmodel import Session, col, select
 from orchestrator import clock, ids
 from orchestrator.database import pages
 from orchestrator.database.session import notify
-from orchestrator.entitlements.effective import contracted, lowered
-from orchestrator.entitlements.tiers import Tier, Tiers
+from orchestrator.entitlements.effective import contracted, lowered, priority
+from orchestrator.entitlements.tiers import Tiers
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.files.model import File
 from orchestrator.fine_tuning import checkpoints, endings, events
@@ -67,7 +67,17 @@ def create(
         model=admitted.spec.id,
         factor=tier.training_price_factor,
     )
-    return _insert(tx, principal, new, admitted, tier, price_micros, idempotency_key)
+    place = priority(tiers, tier, organization.priority)
+    return _insert(
+        tx,
+        principal,
+        new,
+        admitted,
+        tier=tier.name,
+        priority=place,
+        price_micros=price_micros,
+        idempotency_key=idempotency_key,
+    )
 
 
 def get(tx: Session, *, organization_id: str, job_id: str, lock: bool = False) -> FineTuningJob:
@@ -233,7 +243,9 @@ def _insert(
     principal: Principal,
     new: NewFineTuning,
     admitted: Admitted,
-    tier: Tier,
+    *,
+    tier: str,
+    priority: int,
     price_micros: int,
     idempotency_key: str | None,
 ) -> FineTuningJob:
@@ -251,7 +263,7 @@ def _insert(
         requested=admitted.requested,
         suffix=new.suffix,
         seed=new.seed if new.seed is not None else secrets.randbelow(SEED_MAX + 1),
-        tier=tier.name,
+        tier=tier,
         price_micros=price_micros,
         job_metadata=None if new.metadata is None else dict(new.metadata),
         idempotency_key=idempotency_key,
@@ -271,7 +283,7 @@ def _insert(
         kind=JobKind.FINE_TUNE_FILES,
         resource_id=job.id,
         organization_id=job.organization_id,
-        priority=tier.priority,
+        priority=priority,
         deadline=now,
     )
     return job

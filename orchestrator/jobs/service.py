@@ -133,10 +133,11 @@ def hold(tx: Session, *, job_id: str, token: str) -> Job:
     return job
 
 
-def heartbeat(tx: Session, *, job_id: str, token: str, lease_seconds: float) -> None:
+def heartbeat(tx: Session, *, job_id: str, token: str, lease_seconds: float) -> Job:
     """Keep the lease for another `lease_seconds`. Raises LeaseLost."""
     job = hold(tx, job_id=job_id, token=token)
     job.lease_expires_at = clock.now() + timedelta(seconds=lease_seconds)
+    return job
 
 
 def complete(tx: Session, *, job_id: str, token: str) -> None:

@@ -44,7 +44,8 @@ class LoraSpec(BaseModel):
 
 
 class ModelSpec(BaseModel):
-    """One base model. Exactly one of `source` (we start its engines) and `url` (somebody else does).
+    """One base model. Exactly one of `source` (we start its engines) and `url` (somebody else does). With
+    `organizations` it exists for those alone.
 
     `capacity` of an engine is `max_num_seqs` lines at once. Prices are US dollars per million tokens.
     """
@@ -67,6 +68,7 @@ class ModelSpec(BaseModel):
     engine_flags: tuple[str, ...] = ()
     idle_seconds: int = Field(default=300, ge=0)
     lora: LoraSpec | None = None
+    organizations: tuple[str, ...] = ()
 
     @field_validator("url")
     @classmethod
@@ -83,6 +85,15 @@ class ModelSpec(BaseModel):
         if unknown:
             raise ValueError(f"unknown are {', '.join(sorted(unknown))}; known are {', '.join(ENDPOINTS)}")
         return endpoints
+
+    @field_validator("organizations")
+    @classmethod
+    def _are_ids(cls, organizations: tuple[str, ...]) -> tuple[str, ...]:
+        if not organizations or not all(name.startswith("org_") for name in organizations):
+            raise ValueError(
+                "list the ids of organizations (org_…), or leave it out: then all have the model"
+            )
+        return organizations
 
     @model_validator(mode="after")
     def _has_one_home(self) -> "ModelSpec":
@@ -149,6 +160,13 @@ class Registry:
     def all(self) -> list[ModelSpec]:
         """Every model."""
         return list(self._by_id.values())
+
+    def seen_by(self, organization_id: str) -> "Registry":
+        """The models that exist for an organization: to it, the others were never there."""
+        seen = (
+            spec for spec in self.all() if not spec.organizations or organization_id in spec.organizations
+        )
+        return Registry(tuple(seen), written_at=self.written_at)
 
     def prices(self) -> dict[str, Prices]:
         """The public price list, by model."""

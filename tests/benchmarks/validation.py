@@ -44,6 +44,7 @@ def measure(*, quick: bool) -> Table:
             source=source,
             folder=folder,
             registry=Registry.load(None, home=PROJECT / ".yard"),
+            organization_id="org_bench",
             named={},
             tiers=tiers,
             tier=tiers["enterprise"],

@@ -62,7 +62,13 @@ def prepared(tx: Session, folder: Path, file: File, *models: str, tier: str = "f
     named = named_in(tx, REGISTRY, file)
     return prepare(
         preparation_spec(
-            source=source, folder=folder, registry=REGISTRY, named=named, tiers=TIERS, tier=TIERS[tier]
+            source=source,
+            folder=folder,
+            registry=REGISTRY,
+            organization_id=file.organization_id,
+            named=named,
+            tiers=TIERS,
+            tier=TIERS[tier],
         )
     )
 
@@ -119,7 +125,7 @@ def test_an_adapter_of_a_base_that_the_tier_lacks_is_not_permitted(
         assert problem.code == "model_not_permitted"
         assert "tier has it" in problem.message
         with pytest.raises(NotEntitled):
-            check_limits(tx, file, lines=1, rules=Rules(TIERS, TIERS["free"], REGISTRY))
+            check_limits(tx, file, lines=1, rules=Rules(TIERS, TIERS["free"], REGISTRY, priority=30))
 
 
 def test_a_batch_that_was_validated_goes_on_with_a_deleted_adapter(database: Database) -> None:
@@ -138,7 +144,7 @@ def test_tokens_enqueued_for_adapters_count_towards_the_limit_of_their_base(data
         tier = TIERS["developer"]
         most = tier.queued_tokens_max
         assert most is not None
-        rules = Rules(TIERS, tier, REGISTRY)
+        rules = Rules(TIERS, tier, REGISTRY, priority=20)
         size = 4 * (most * 2 // 3)
         waiting = file_of(tx, project, {first.id: 1}, size=size)
         check_limits(tx, waiting, lines=1, rules=rules)

@@ -94,9 +94,7 @@ def result(kind: str, lines: int) -> ResultFile:
 
 
 def beat(tx: Session, lease: BatchLease, lines: int = 3) -> progress.Situation:
-    return progress.heartbeat(
-        tx, lease, remaining={MODEL: lines}, named=NAMED, weight=1.0, priority=20, rate=None
-    )
+    return progress.heartbeat(tx, lease, remaining={MODEL: lines}, named=NAMED, weight=1.0, rate=None)
 
 
 def test_an_attempt_begins_once(database: Database) -> None:
@@ -178,9 +176,7 @@ def test_a_model_that_the_yard_has_no_more_is_refused_and_wanted_of_no_engine(da
     with database.transaction() as tx:
         lease = running(tx)
         remaining = {"ft:gone:acme::1": 4, "ft:done:acme::1": 0, MODEL: 1}
-        situation = progress.heartbeat(
-            tx, lease, remaining=remaining, named=NAMED, weight=1.0, priority=20, rate=None
-        )
+        situation = progress.heartbeat(tx, lease, remaining=remaining, named=NAMED, weight=1.0, rate=None)
         assert situation.refused == {"ft:gone:acme::1": progress.GONE}
         assert [row.model for row in tx.exec(select(BatchDemand))] == [MODEL]
 

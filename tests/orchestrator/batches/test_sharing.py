@@ -12,7 +12,7 @@ from orchestrator.batches import sharing, waiting
 from orchestrator.batches.model import Batch
 from orchestrator.database.listen import listen
 from orchestrator.database.session import Database, notify
-from orchestrator.engines.model import BatchDemand, Engine, EngineAdapter, EngineStatus
+from orchestrator.engines.model import BatchDemand, Engine, EngineAdapter, EngineStatus, Reservation
 from orchestrator.models.registry import LoraSpec, ModelSpec
 from orchestrator.organizations.model import Project
 from tests.factories import make_adapter, make_batch, make_engine, make_project
@@ -165,6 +165,47 @@ def test_a_refusal_is_one_only_when_every_engine_with_lora_has_refused(database:
         assert sharing.serving(tx, [BASE]).refusal(tuned) is None
         set_adapter(tx, second, tuned, failure="its rank is too large")
         assert sharing.serving(tx, [BASE]).refusal(tuned) == "its rank is too large"
+
+
+def reserve(tx: Session, batch_id: str, **columns: object) -> None:
+    """Reserve something of the base for whoever has the batch."""
+    owner = tx.get_one(Batch, batch_id).organization_id
+    tx.add(Reservation(organization_id=owner, model=BASE, created_at=clock.now(), **columns))
+    tx.flush()
+
+
+def test_a_reserved_share_is_there_whatever_the_others_weigh(database: Database) -> None:
+    with database.transaction() as tx:
+        an_engine(tx, capacity=50)
+        heavy = wanting(tx, (PLAIN, 1000), weight=99.0)
+        light = wanting(tx, (PLAIN, 1000))
+        assert slots(tx, light)[BASE] < 5
+        reserve(tx, light, share=0.4)
+        assert (slots(tx, light)[BASE], slots(tx, heavy)[BASE]) == (40, 60)
+        want(tx, light, (PLAIN, 10))
+        assert (slots(tx, light)[BASE], slots(tx, heavy)[BASE]) == (10, 90)  # the rest is lent out
+
+
+def test_of_several_engines_those_reserved_are_one_organization_s(database: Database) -> None:
+    with database.transaction() as tx:
+        for _ in range(3):
+            an_engine(tx, capacity=10)
+        heavy = wanting(tx, (PLAIN, 1000), weight=999.0)
+        light = wanting(tx, (PLAIN, 1000))
+        reserve(tx, light, engines=2)
+        assert (slots(tx, light)[BASE], slots(tx, heavy)[BASE]) == (40, 20)
+
+
+def test_a_reservation_counts_where_its_organization_s_adapters_are_loaded(database: Database) -> None:
+    with database.transaction() as tx:
+        (tuned,) = adapters(tx, 1)
+        an_engine(tx, tuned, capacity=10)
+        for _ in range(3):
+            an_engine(tx, capacity=10)
+        heavy = wanting(tx, (PLAIN, 1000), weight=999.0)
+        light = wanting(tx, (tuned, 1000))
+        reserve(tx, light, share=0.25)
+        assert (slots(tx, light)[tuned.id], slots(tx, heavy)[BASE]) == (20, 60)
 
 
 def test_a_batch_says_in_words_what_its_adapters_wait_for(database: Database) -> None:

@@ -31,9 +31,7 @@ def cap(tx: Session, organization_id: str, micros: int) -> None:
 
 
 def beat(tx: Session, lease: progress.BatchLease, bill: Bill) -> progress.Situation:
-    return progress.heartbeat(
-        tx, lease, remaining={MODEL: 1}, named=NAMED, weight=1.0, priority=20, rate=None, bill=bill
-    )
+    return progress.heartbeat(tx, lease, remaining={MODEL: 1}, named=NAMED, weight=1.0, rate=None, bill=bill)
 
 
 def test_a_batch_at_the_cap_stops_with_the_figures_and_is_charged_what_is_done(database: Database) -> None:

@@ -128,6 +128,8 @@ BAD_LINES: dict[str, tuple[bytes, str, str | None, str]] = {
         "Shorten it",
     ),
     "model with NUL": (line(model="m\0"), "invalid_request", "body.model", "Remove that character"),
+    "its own priority": (line(priority=-1), "unsupported_parameter", "body.priority", "the tier's"),
+    "no priority": (line(priority=None), "unsupported_parameter", "body.priority", "Remove body.priority"),
     "streaming": (line(stream=True), "streaming_unsupported", "body.stream", "set it to false"),
     "streaming in words": (
         line(stream="yes"),
