@@ -120,6 +120,7 @@ def tiers(json: Json = False) -> None:
         ("", *(tier["title"] for tier in found)),
         ((name.replace("_", " "), *(_limit(tier.get(name)) for tier in found)) for name in names),
     )
+    render.err.print(answer["sandbox"], style="dim", soft_wrap=True)
 
 
 def _path(model_id: str) -> str:

@@ -11,10 +11,17 @@ from orchestrator.entitlements.tiers import Tier
 router = APIRouter(tags=["Tiers"])
 
 
+SANDBOX = (
+    "Synchronous requests are a sandbox, to try a model before a batch: small limits, warm engines, and no "
+    "promise of latency."
+)
+
+
 class TierList(Wire):
-    """Every tier, cheapest first."""
+    """Every tier, cheapest first, and what the `requests_…` and `tokens_…` limits are for."""
 
     object: Literal["list"] = "list"
+    sandbox: str = SANDBOX
     data: list[Tier]
 
 

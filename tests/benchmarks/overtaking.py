@@ -5,10 +5,11 @@ import asyncio
 import json
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 
 import httpx
 
@@ -20,65 +21,71 @@ from tests.customer import CHAT, Line
 from workers.inference.client import Answered, EngineClient, Target
 from workers.inference.server import EngineServer
 
-ROUNDS = ("fcfs", "priority", "priority", "fcfs")  # so that neither has the better moment
-LINES, LINES_QUICK = 1_500, 200
+ORDERS = ("fcfs", "priority")
+TURNS = ("fcfs", "priority", "priority", "fcfs") * 2  # so that neither has the better moments
+LINES, LINES_QUICK = 1_000, 200  # in a turn
 START_SECONDS_MAX = 300.0
 LENGTHS = (8, 120)  # evenly, so that places get free one by one
 PAUSE_SECONDS = 0.25  # between two synchronous requests
 IDLE_REQUESTS = 5
 REQUEST_SECONDS_MAX = 120.0
-FIRST, SECOND = "without", "with"
 
 NOTES = f"""\
-One engine of the smoke model at a time, with as many lines in flight as a driver keeps there, {FILL:.0f} for
-each place: first of {OUTPUT_TOKENS} output tokens each, alone, which is the batch's speed; then of lengths
-from {LENGTHS[0]} to {LENGTHS[1]} tokens, with one streamed request of a customer at a time, {PAUSE_SECONDS} s
-after the one before. Each order on two engines, in turns. Requests go to the engine itself, with the `priority`
-that the API adds."""
+Two engines of the smoke model, each with as many lines in flight, in its turns, as a driver keeps there,
+{FILL:.0f} for each place. First lines of {OUTPUT_TOKENS} output tokens each, alone, which is the batch's speed;
+then lines of {LENGTHS[0]} to {LENGTHS[1]} tokens, with one streamed request of a customer at a time,
+{PAUSE_SECONDS} s after the one before. Requests go to the engine itself, with the `priority` that the API adds."""
 
 
-@dataclass(frozen=True)
-class Round:
-    """Output tokens a second of the lines alone, and seconds to the first token of each request beside them,
-    and of some at the idle engine."""
+@dataclass
+class Found:
+    """Of one order: output tokens a second of the lines alone, turn by turn, and seconds to the first token
+    of each request beside lines, and of some at the idle engine."""
 
-    tokens_per_second: float
-    beside: Sequence[float]
-    idle: Sequence[float]
+    rates: list[float] = field(default_factory=list)
+    beside: list[float] = field(default_factory=list)
+    idle: list[float] = field(default_factory=list)
 
 
 def measure(*, quick: bool) -> Table:
-    """Each order twice."""
+    """All turns of both orders."""
     count = LINES_QUICK if quick else LINES
-    rounds = [asyncio.run(_round(order, count, n)) for n, order in enumerate(ROUNDS)]
-    return _table(count, rounds)
+    return _table(count, asyncio.run(_both(count)))
 
 
-async def _round(order: str, count: int, number: int) -> Round:
-    with tempfile.TemporaryDirectory(prefix="yard-bench-") as folder:
-        spec = engine_spec(Path(folder), model())
-        spec = replace(spec, flags=[*spec.flags, "--scheduling-policy", order])
-        server = EngineServer(spec)
-        await server.start()
-        try:
-            await server.wait_ready(START_SECONDS_MAX)
-            target = Target(spec.id, server.url, None, int(spec.max_num_seqs * FILL))
-            await _run(target, equal_lines(target.slots, about=f"Before round {number}, line"))
-            priority = -1 if order == "priority" else 0
-            idle = [await _first_token(target, priority) for _ in range(IDLE_REQUESTS)]
+async def _both(count: int) -> dict[str, Found]:
+    found = {order: Found() for order in ORDERS}
+    async with AsyncExitStack() as stack:
+        targets = {order: await _started(stack, order) for order in ORDERS}
+        for order, target in targets.items():
+            await _run(target, equal_lines(target.slots, about=f"At first, {order}, line"))
+            found[order].idle = [await _first_token(target, order) for _ in range(IDLE_REQUESTS)]
+        for turn, order in enumerate(TURNS):
             began = time.monotonic()
-            await _run(target, equal_lines(count, about=f"Round {number} {FIRST}, line"))
-            rate = count * OUTPUT_TOKENS / (time.monotonic() - began)
-            lines = _varied(equal_lines(2 * count, about=f"Round {number} {SECOND}, line"))
-            running = asyncio.create_task(_run(target, lines))
+            await _run(targets[order], equal_lines(count, about=f"Turn {turn} alone, line"))
+            found[order].rates.append(count * OUTPUT_TOKENS / (time.monotonic() - began))
+        for turn, order in enumerate(TURNS):
+            lines = _varied(equal_lines(count, about=f"Turn {turn} together, line"))
+            running = asyncio.create_task(_run(targets[order], lines))
             beside = []
             while not running.done():
                 await asyncio.sleep(PAUSE_SECONDS)
-                beside.append(await _first_token(target, priority))
+                beside.append(await _first_token(targets[order], order))
             await running
-        finally:
-            await server.stop()
-    return Round(rate, beside[:-1], idle)  # the last one met the batch's end
+            found[order].beside += beside[:-1]  # the last one met the end of the lines
+    return found
+
+
+async def _started(stack: AsyncExitStack, order: str) -> Target:
+    """An engine that answers, until the end of the stack."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yard-bench-")))
+    spec = engine_spec(folder, model())
+    spec = replace(spec, flags=[*spec.flags, "--scheduling-policy", order])
+    server = EngineServer(spec)
+    stack.push_async_callback(server.stop)
+    await server.start()
+    await server.wait_ready(START_SECONDS_MAX)
+    return Target(spec.id, server.url, None, int(spec.max_num_seqs * FILL))
 
 
 def _varied(lines: Sequence[Line]) -> list[Line]:
@@ -106,13 +113,13 @@ async def _run(target: Target, lines: Sequence[Line]) -> None:
         await asyncio.gather(*map(one, lines))
 
 
-async def _first_token(target: Target, priority: int) -> float:
+async def _first_token(target: Target, order: str) -> float:
     body = {
         "model": "yard-smoke",
         "messages": [{"role": "user", "content": "What is the capital of France?"}],
         "max_tokens": 8,
         "stream": True,
-        "priority": priority,
+        "priority": -1 if order == "priority" else 0,
     }
     began = time.monotonic()
     first = None
@@ -127,30 +134,27 @@ async def _first_token(target: Target, priority: int) -> float:
     return first
 
 
-def _table(count: int, rounds: Sequence[Round]) -> Table:
+def _table(count: int, found: Mapping[str, Found]) -> Table:
     def row(name: str, order: str) -> list[str]:
-        own = [found for kind, found in zip(ROUNDS, rounds, strict=True) if kind == order]
-        beside = sorted(seconds for found in own for seconds in found.beside)
-        rates = [found.tokens_per_second for found in own]
-        peer = mean(f.tokens_per_second for k, f in zip(ROUNDS, rounds, strict=True) if k == "fcfs")
-        idle = median(seconds for found in own for seconds in found.idle)
+        own, peer = found[order], found[ORDERS[0]]
+        beside = sorted(own.beside)
         return [
             name,
-            ", ".join(f"{rate:,.0f}" for rate in rates),
-            f"{mean(rates) / peer:.2f}",
+            ", ".join(f"{rate:,.0f}" for rate in own.rates),
+            f"{median(own.rates) / median(peer.rates):.2f}",
             f"{median(beside):.2f} s",
             f"{beside[int(len(beside) * 0.9)]:.2f} s",
             str(len(beside)),
-            f"{idle * 1000:.0f} ms",
+            f"{median(own.idle) * 1000:.0f} ms",
         ]
 
     return Table(
         title=f"A synchronous request beside {count:,} lines",
         columns=(
             "order of the engine",
-            "batch alone, output tokens/s, each run",
+            "lines alone, output tokens/s, each turn",
             "ratio",
-            "first token beside the batch, p50",
+            "first token beside lines, p50",
             "p90",
             "requests",
             "at the idle engine, p50",

@@ -90,7 +90,7 @@ def test_tiers_need_no_key(yard: Yard, api: ScriptedApi) -> None:
         {"name": "free", "title": "Free", "batch_lines_max": 100, "fine_tuning": False},
         {"name": "big", "title": "Big", "batch_lines_max": None, "fine_tuning": True},
     ]
-    api.on("GET /v1/tiers", {"data": tiers})
+    api.on("GET /v1/tiers", {"data": tiers, "sandbox": "To try."})
     result = yard("tiers")
     assert "batch lines max\t100\tno limit" in result.stdout
     assert "fine tuning\tno\tyes" in result.stdout
