@@ -32,9 +32,10 @@ REQUEST_SECONDS_MAX = 120.0
 
 NOTES = f"""\
 Two engines of the smoke model, each with as many lines in flight, in its turns, as a driver keeps there,
-{FILL:.0f} for each place. First lines of {OUTPUT_TOKENS} output tokens each, alone, which is the batch's speed;
-then lines of {LENGTHS[0]} to {LENGTHS[1]} tokens, with one streamed request of a customer at a time,
-{PAUSE_SECONDS} s after the one before. Requests go to the engine itself, with the `priority` that the API adds."""
+{FILL:.0f} for each place. First lines of {OUTPUT_TOKENS} output tokens each, alone: the batch's speed. Then
+lines of {LENGTHS[0]} to {LENGTHS[1]} tokens, with one streamed request of a customer at a time,
+{PAUSE_SECONDS} s after the one before. Requests go to the engine itself, with the `priority` that the API
+adds."""
 
 
 @dataclass

@@ -127,6 +127,14 @@ def test_a_batch_alternates_between_the_base_and_the_new_model(
     assert exactly_right(answers[1::2], expected[1::2]) >= 0.9
 
 
+def test_the_new_model_is_tried_in_a_chat(enterprise: openai.OpenAI, job: FineTuningJob) -> None:
+    question, expected = review(Random(77))
+    patient = enterprise.with_options(max_retries=5)  # its engine may just be coming back
+    body = ask(0, question, job.fine_tuned_model or "")["body"]
+    stream = patient.chat.completions.create(**body, stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == expected
+
+
 def test_a_pause_changes_nothing_of_the_result(
     enterprise: openai.OpenAI, yard: YardProcess, dataset: str, undisturbed: FineTuningJob
 ) -> None:

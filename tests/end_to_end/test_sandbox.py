@@ -37,6 +37,16 @@ def test_a_model_can_be_tried_while_a_batch_fills_its_engine(
     when(developer, yard, batch, "completed")
 
 
+def test_a_response_is_streamed_with_its_counts(developer: openai.OpenAI) -> None:
+    question = str(QUESTION[0]["content"])
+    with developer.responses.create(model=MODEL, input=question, max_output_tokens=20, stream=True) as stream:
+        *_, last = stream
+    assert last.type == "response.completed"
+    assert "Paris" in last.response.output_text
+    assert last.response.usage is not None
+    assert last.response.usage.output_tokens > 2
+
+
 def test_quotes_are_kept_and_compared(developer: openai.OpenAI) -> None:
     found = developer.get("/usage/quotes", cast_to=object)
     assert isinstance(found, dict)
