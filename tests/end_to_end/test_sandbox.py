@@ -22,7 +22,8 @@ def test_a_model_can_be_tried_while_a_batch_fills_its_engine(
         try:
             first = asked.chat.completions.create(model=MODEL, messages=QUESTION, max_tokens=20)
         except openai.InternalServerError as cold:
-            assert cold.code == "model_cold"
+            if cold.code != "model_cold":
+                raise
             return False
         assert "Paris" in (first.choices[0].message.content or "")
         return True
