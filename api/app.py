@@ -18,6 +18,7 @@ from api.access import Access
 from api.auth import authenticate
 from api.deps import refuse_nul
 from api.routes import (
+    admin_keys,
     audit_logs,
     batches,
     files,
@@ -59,7 +60,7 @@ PREFIXES = ("/v1", "/openai/v1")
 ROUTES = (
     *(files, validations, uploads, batches, fine_tuning, fine_tuning_estimates, fine_tunings),
     *(models, sandbox, tiers, limits, usage, quotes, invoices, spending),
-    *(organizations, projects, keys, members, invitations, joining, audit_logs),
+    *(organizations, projects, keys, admin_keys, members, invitations, joining, audit_logs),
     *(operators, price_lists),
 )
 

@@ -6,14 +6,19 @@ import typer
 from typer.core import TyperGroup
 
 from api.cli import (
+    audit,
     batch,
     chat,
     doctor,
     files,
     fine_tune,
+    invitations,
+    keys,
     limits,
+    members,
     models,
     organizations,
+    projects,
     render,
     spend,
     up,
@@ -75,5 +80,9 @@ app.add_typer(fine_tune.app, name="fine-tune")
 app.add_typer(files.app, name="files")
 app.add_typer(models.app, name="model")
 app.add_typer(spend.app, name="spend")
-app.add_typer(organizations.organization_app, name="org")
-app.add_typer(organizations.key_app, name="key")
+app.add_typer(organizations.app, name="org")
+app.add_typer(projects.app, name="project")
+app.add_typer(keys.app, name="key")
+app.add_typer(members.app, name="member")
+app.add_typer(invitations.app, name="invite")
+app.command()(audit.audit)

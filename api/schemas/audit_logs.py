@@ -68,7 +68,8 @@ class AuditLogObject(Identified):
         details: dict[str, Any] = {"id": entry.subject_id}
         if entry.after is not None:
             updated = entry.action.endswith(".updated")
-            details["changes_requested" if updated else "data"] = entry.after
+            title = {"title": entry.after["name"]} if entry.action.startswith("project.") else {}
+            details["changes_requested" if updated else "data"] = entry.after | title
         fields: dict[str, Any] = {
             "id": entry.id,
             "type": entry.action,

@@ -109,12 +109,19 @@ def grant(
     )
 
 
-def get(tx: Session, key_id: str, *, organization_id: str, project_id: str | None = None) -> ApiKey:
+def get(
+    tx: Session,
+    key_id: str,
+    *,
+    organization_id: str,
+    project_id: str | None = None,
+    roles: Collection[Role] = tuple(Role),
+) -> ApiKey:
     """One key of an organization, or of one of its projects. Raises NotFound."""
     found = tx.exec(select(ApiKey).where(col(ApiKey.id) == key_id, _is_key_of(organization_id))).first()
-    if found is None or project_id not in (None, found.project_id):
+    if found is None or project_id not in (None, found.project_id) or found.role not in roles:
         where = f"Organization '{organization_id}'" if project_id is None else f"Project '{project_id}'"
-        raise NotFound(f"{where} has no API key with id '{key_id}'.")
+        raise NotFound(f"{where} has no such API key with id '{key_id}'.")
     return found
 
 

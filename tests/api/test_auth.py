@@ -1,6 +1,7 @@
 """Nobody without a key learns anything, and everybody with one learns their plan."""
 
 import pytest
+import structlog
 from starlette.testclient import TestClient
 
 from orchestrator.database.session import Database
@@ -53,3 +54,19 @@ def test_the_organization_shows_its_plan_and_what_is_used_of_it(customer: Custom
     assert seen["use"]["live_batches"] == 1
     assert seen["use"]["batch_lines_today"] == 3
     assert seen["use"]["queued_tokens"]["yard-smoke"] > 0
+
+
+def test_no_log_holds_a_key_or_a_token(http: TestClient, customer: Customer) -> None:
+    with structlog.testing.capture_logs() as lines:
+        path = f"/v1/organization/projects/{customer.project_id}/api_keys"
+        made = customer.post(path, json={"name": "ci"}).json()
+        assert customer.get(f"{path}?after={made['key']}").status_code == 400
+        invite = {"email": "a@b.test", "role": "reader"}
+        token = customer.post("/v1/organization/invites", json=invite).json()["token"]
+        accepted = http.post("/v1/organization/invites/accept", json={"token": token, "name": "A"})
+        guess = {"authorization": "Bearer yard_sk_guess"}
+        assert http.get("/v1/models", headers=guess).status_code == 401
+    assert len(lines) == 5
+    written = str(lines)
+    for secret in (customer.key, made["key"], token, accepted.json()["api_key"]["key"], "yard_sk_guess"):
+        assert secret not in written

@@ -74,3 +74,35 @@ def test_lists_and_cursors_stop_at_the_organization(customer: Customer, stranger
 def test_idempotency_keys_are_a_project_s_own(customer: Customer, stranger: Customer) -> None:
     ours = customer.batch_id(idempotency_key="shared")
     assert stranger.batch_id(idempotency_key="shared") != ours
+
+
+def test_another_organization_s_people_projects_and_keys_are_unknown(
+    customer: Customer, stranger: Customer
+) -> None:
+    key_id = stranger.get("/v1/organization").json()["key"]["id"]
+    invite = {"email": "a@b.test", "role": "reader"}
+    sent = stranger.post("/v1/organization/invites", json=invite).json()
+    body = {"token": sent["token"], "name": "A"}
+    user_id = customer.http.post("/v1/organization/invites/accept", json=body).json()["user"]["id"]
+    own, theirs = (f"/v1/organization/projects/{who.project_id}" for who in (customer, stranger))
+    for method, path in (
+        ("GET", theirs),
+        ("POST", f"{theirs}/archive"),
+        ("GET", f"{theirs}/api_keys"),
+        ("POST", f"{theirs}/api_keys"),
+        ("GET", f"{own}/api_keys/{key_id}"),
+        ("DELETE", f"{own}/api_keys/{key_id}"),
+        ("DELETE", f"/v1/organization/admin_api_keys/{key_id}"),
+        ("GET", f"/v1/organization/invites/{sent['id']}"),
+        ("DELETE", f"/v1/organization/invites/{sent['id']}"),
+        ("GET", f"/v1/organization/users/{user_id}"),
+        ("POST", f"/v1/organization/users/{user_id}"),
+        ("DELETE", f"/v1/organization/users/{user_id}"),
+    ):
+        headers = {"authorization": f"Bearer {customer.key}"}
+        json = {"name": "x"} if path.endswith("api_keys") else {"role": "owner"}
+        how = {"json": json} if method == "POST" else {}
+        assert customer.http.request(method, path, headers=headers, **how).status_code == 404, path
+    for listed in ("users", "invites", "audit_logs"):
+        assert sent["id"] not in customer.get(f"/v1/organization/{listed}").text
+        assert user_id not in customer.get(f"/v1/organization/{listed}").text

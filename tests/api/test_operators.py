@@ -104,3 +104,32 @@ def test_organizations_are_listed_page_by_page(operator: Customer, customer: Cus
     following = operator.get("/v1/organizations", params={"limit": 100, "after": page["last_id"]}).json()
     listed = {found["id"] for found in page["data"] + following["data"]}
     assert operator.organization_id in listed
+
+
+def test_what_an_operator_changes_stands_in_the_organization_s_audit_log(
+    operator: Customer, customer: Customer
+) -> None:
+    path = f"/v1/organizations/{customer.organization_id}"
+    operator.post(path, json={"tier": "free"})
+    operator.post(f"{path}/limits", json={"limits": {"concurrent_batches": 7}})
+    key_id = operator.post(f"{path}/api_keys", json={"name": "ci"}).json()["id"]
+    operator.delete(f"{path}/api_keys/{key_id}")
+    told = customer.get("/v1/organization/audit_logs").json()["data"]
+    by_operator = [entry for entry in told if entry["actor"]["by"] == "operator"]
+    assert [(entry["type"], entry["resource_id"]) for entry in by_operator] == [
+        ("api_key.deleted", key_id),
+        ("api_key.created", key_id),
+        ("limits.updated", customer.organization_id),
+        ("tier.updated", customer.organization_id),
+    ]
+    assert (by_operator[3]["before"], by_operator[3]["after"]) == ({"tier": "developer"}, {"tier": "free"})
+    assert operator.get("/v1/organization/audit_logs").json()["data"][0]["type"] != "tier.updated"
+
+
+def test_a_customer_cannot_make_an_operator(customer: Customer) -> None:
+    path = f"/v1/organization/projects/{customer.project_id}/api_keys"
+    assert customer.post(path, json={"name": "x", "role": "operator"}).status_code == 400
+    refused = customer.post(path, json={"name": "x", "role": "owner", "scopes": ["yard:write"]})
+    assert "does not have the scope 'yard:write'" in refused.json()["error"]["message"]
+    invite = {"email": "a@b.test", "role": "operator"}
+    assert customer.post("/v1/organization/invites", json=invite).status_code == 400

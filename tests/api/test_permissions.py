@@ -11,7 +11,7 @@ from api.permissions import EXCEPTIONS, needed
 from orchestrator.database.session import Database
 from orchestrator.organizations.model import Role
 from orchestrator.organizations.scopes import GRANTED, Scope
-from tests.api.conftest import make_customer
+from tests.api.conftest import Customer, make_customer
 
 OPEN = {("GET", "/tiers"), ("POST", "/organization/invites/accept")}
 
@@ -66,3 +66,22 @@ def test_a_developer_works_and_an_owner_decides(http: TestClient, database: Data
     refused = developer.post("/v1/organization/spend_limit", json={})
     assert refused.status_code == 403
     assert "it takes 'owner'" in refused.json()["error"]["message"]
+
+
+def test_a_narrowed_key_still_sees_its_plan(customer: Customer) -> None:
+    path = f"/v1/organization/projects/{customer.project_id}/api_keys"
+    made = customer.post(path, json={"name": "ci", "scopes": ["files:write"]}).json()
+    narrow = Customer(customer.http, made["key"], customer.organization_id, customer.project_id)
+    assert narrow.file_id()
+    assert narrow.get("/v1/files").status_code == 403
+    seen = narrow.get("/v1/organization").json()
+    assert (seen["plan"]["title"], seen["key"]["scopes"]) == ("Developer", ["files:write"])
+
+
+def test_an_operator_s_key_may_be_narrowed_too(operator: Customer) -> None:
+    path = f"/v1/organizations/{operator.organization_id}/api_keys"
+    body = {"name": "watch", "role": "operator", "scopes": ["yard:read"]}
+    key = operator.post(path, json=body).json()["key"]
+    watcher = Customer(operator.http, key, operator.organization_id, operator.project_id)
+    assert watcher.get("/v1/organizations").status_code == 200
+    assert watcher.post("/v1/organizations", json={"name": "x", "tier": "free"}).status_code == 404

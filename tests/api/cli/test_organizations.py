@@ -17,21 +17,10 @@ def test_an_organization_moves_to_another_tier(yard: Yard, api: ScriptedApi) -> 
     assert api.asked[0].json() == {"tier": "enterprise"}
 
 
-def test_a_new_key_is_all_that_is_printed(yard: Yard, api: ScriptedApi) -> None:
-    api.on("POST /v1/organizations/org_1/api_keys", {"id": "key_1", "key": "sk-secret"})
-    assert yard("key", "create", "org_1", "--name", "ci").stdout == "sk-secret\n"
-    assert api.asked[0].json() == {"name": "ci", "role": "owner"}
-
-
-def test_keys_are_listed_by_their_hints(yard: Yard, api: ScriptedApi) -> None:
-    key = {"id": "key_1", "hint": "…abcd", "role": "owner", "name": "ci"}
-    moments = {"created_at": 1_790_000_000, "last_used_at": None, "revoked_at": None}
-    api.on("GET /v1/organizations/org_1/api_keys", {"data": [key | moments]})
-    row = yard("key", "list", "org_1").stdout.strip().split("\t")
-    assert row[:3] == ["key_1", "…abcd", "owner"]
-    assert row[4:] == ["-", "-", "ci"]
-
-
-def test_a_key_is_revoked(yard: Yard, api: ScriptedApi) -> None:
-    api.on("DELETE /v1/organizations/org_1/api_keys/key_1", {"id": "key_1", "deleted": True})
-    assert yard("key", "revoke", "org_1", "key_1").stdout == "revoked key_1\n"
+def test_your_organization_says_what_your_key_may_do(yard: Yard, api: ScriptedApi) -> None:
+    key = {"id": "key_1", "role": "reader", "scopes": ["files:read", "usage:read"]}
+    shown = {"project_id": "proj_1", "plan": {"title": "Developer"}, "key": key}
+    api.on("GET /v1/organization", ORGANIZATION | shown)
+    told = yard("org", "show").stdout
+    assert "Search (org_1)" in told
+    assert "files:read, usage:read" in told
