@@ -68,9 +68,12 @@ def log(tmp_path: Path) -> Path:
 def family(log: Path) -> Callable[[], list[int]]:
     """The pids that FAMILY has printed, once there are all."""
 
+    def told() -> list[str]:
+        return log.read_text().splitlines(keepends=True) if log.exists() else []
+
     def pids() -> list[int]:
-        until(lambda: log.exists() and "up" in log.read_text(), "the family")
-        return [int(line.split()[0]) for line in log.read_text().splitlines()]
+        until(lambda: len(told()) == 2 and all(line.endswith("\n") for line in told()), "the family")
+        return [int(line.split()[0]) for line in told()]
 
     return pids
 
