@@ -67,8 +67,10 @@ EXCEPTIONS: Mapping[tuple[str, str], Scope | None] = {
 
 @cache  # as many as there are routes
 def needed(method: str, path: str) -> Scope | None:
-    """The scope that a route takes; None: any key will do. `path` is its template, without `/v1`. Raises LookupError where the table
-    does not know it: no request passes then."""
+    """The scope that a route takes; None: any key will do. `path` is its template, without `/v1`.
+
+    Raises LookupError where the table does not know it: no request passes then.
+    """
     if (method, path) in EXCEPTIONS:
         return EXCEPTIONS[method, path]
     segments = path.split("/")

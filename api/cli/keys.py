@@ -58,9 +58,7 @@ def create_key(
     ```
     """
     if service and organization is not None:
-        raise typer.BadParameter(
-            "keys made with --org are the project's own anyhow", param_hint="--service"
-        )
+        raise typer.BadParameter("keys made with --org are the project's own anyhow", param_hint="--service")
     given = {
         "name": name,
         "role": role,

@@ -38,8 +38,8 @@ def resolve(
     """What each name stands for, for this organization. A name that it may not see is missing, and so is an
     adapter whose base is gone from the registry, is another organization's or serves none.
 
-    `deleted_too` is for what was admitted already: a deleted adapter goes on for the batches that name it, and
-    so does a base model that is another organization's now.
+    `deleted_too` is for what was admitted already: a deleted adapter goes on for the batches that name it,
+    and so does a base model that is another organization's now.
     """
     if not deleted_too:
         registry = registry.seen_by(organization_id)

@@ -120,9 +120,7 @@ def test_alerts_are_made_listed_changed_and_deleted(client, principal):
 
 def test_only_an_owner_decides_and_only_about_its_own_organization(client, yard, enterprise_yard, principal):
     with yard.database.transaction() as tx:
-        _, key = keys.create(
-            tx, project_id=principal.project_id, name="dev", role=Role.DEVELOPER
-        )
+        _, key = keys.create(tx, project_id=principal.project_id, name="dev", role=Role.DEVELOPER)
         stranger = authentication.authenticate(tx, enterprise_yard.key)
     client.admin.organization.spend_limit.update(threshold_amount=100, **USD)
     with _client(yard, key) as developer:
