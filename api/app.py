@@ -44,6 +44,7 @@ from api.routes import (
     uploads,
     usage,
     validations,
+    webhooks,
 )
 from api.slots import Slots
 from api.yard import Yard
@@ -61,7 +62,7 @@ ROUTES = (
     *(files, validations, uploads, batches, fine_tuning, fine_tuning_estimates, fine_tunings),
     *(models, sandbox, tiers, limits, usage, quotes, invoices, spending),
     *(organizations, projects, keys, admin_keys, members, invitations, joining, audit_logs),
-    *(operators, price_lists),
+    *(webhooks, operators, price_lists),
 )
 
 OPEN_ROUTES = (tiers, joining)  # need no key

@@ -40,3 +40,4 @@ OrganizationsPage = Annotated[PageRequest, Depends(page_request(limit_default=10
 OrganizationPartsPage = Annotated[PageRequest, Depends(page_request(limit_default=20, limit_max=100))]
 SpendAlertsPage = Annotated[PageRequest, Depends(page_request(limit_default=20, limit_max=100))]
 QuotesPage = Annotated[PageRequest, Depends(page_request(limit_default=20, limit_max=100))]
+WebhooksPage = Annotated[PageRequest, Depends(page_request(limit_default=20, limit_max=100))]

@@ -3,6 +3,7 @@
 One active, elected by a lease row; the others stand by. Woken by NOTIFY, and by the clock. Each tick:
 rescue jobs whose holder died, hand out queued jobs as flow runs, place engines, look after remote ones, and
 now and then put Prefect's run states right from ours. While Prefect is away nothing is lost: jobs wait.
+Webhooks are sent beside all this.
 
     python -m flows.dispatcher
 """
@@ -11,17 +12,20 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections.abc import Mapping
 
 import structlog
 from prefect.client.orchestration import PrefectClient, get_client
 from sqlalchemy.exc import OperationalError
 
+from flows.beside import beside
 from flows.composition import Yard, yard
 from flows.job_runs import hand_out
 from flows.placing import place_engines, watch_remote_engines
 from flows.reconcile import reconcile
 from flows.runs import PREFECT_AWAY
 from flows.unbegun import notice_unbegun
+from flows.webhook_delivery import deliver
 from orchestrator import ids, telemetry
 from orchestrator.batches import progress as batches
 from orchestrator.database import leases
@@ -33,6 +37,7 @@ from orchestrator.jobs import service as jobs
 from orchestrator.jobs.model import Job, JobKind, JobStatus
 from orchestrator.jobs.retry import FailureReason
 from orchestrator.metering import price_lists
+from orchestrator.webhooks import events as webhooks
 
 log = structlog.get_logger()
 
@@ -52,19 +57,20 @@ async def main() -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    woken = asyncio.Event()
-    listening = asyncio.create_task(_listen(here, woken))
+    woken, told = asyncio.Event(), asyncio.Event()
+    wakes = {jobs.CHANNEL: woken, sandbox.CHANNEL: woken, webhooks.CHANNEL: told}
+    listening = asyncio.create_task(_listen(here, wakes))
     try:
         async with get_client() as prefect:
-            await _lead(here, prefect, woken, stopping)
+            await beside(_lead(here, prefect, woken, stopping), deliver(here, told))
     finally:
         listening.cancel()
         here.close()
 
 
-async def _listen(here: Yard, woken: asyncio.Event) -> None:
-    async for _ in listen(here.database.url, [jobs.CHANNEL, sandbox.CHANNEL]):
-        woken.set()
+async def _listen(here: Yard, wakes: Mapping[str, asyncio.Event]) -> None:
+    async for channel in listen(here.database.url, list(wakes)):
+        wakes[channel].set()
 
 
 async def _lead(here: Yard, prefect: PrefectClient, woken: asyncio.Event, stopping: asyncio.Event) -> None:

@@ -15,8 +15,8 @@ STEP: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
 @flow(name="housekeeping", persist_result=False)
 async def housekeeping() -> State[None]:
-    """Remove expired files, stale uploads, old segments and states, deleted adapters, forgotten demands and
-    unfinished puts."""
+    """Remove expired files, stale uploads, old segments and states, deleted adapters, forgotten demands, old
+    webhook deliveries and unfinished puts."""
     removed = {
         "files": await expire_files(),
         "uploads and parts": await expire_uploads(),
@@ -24,6 +24,7 @@ async def housekeeping() -> State[None]:
         "trainings' states": await remove_training_states(),
         "adapters' bytes": await remove_adapters(),
         "demands": await forget_demands(),
+        "webhook deliveries": await prune_webhooks(),
         "unfinished puts": await sweep_store(),
     }
     return Completed(message=", ".join(f"{count} {what}" for what, count in removed.items()))
@@ -63,6 +64,12 @@ async def remove_adapters() -> int:
 async def forget_demands() -> int:
     """Demands of drivers that died."""
     return await steps.forget_demands(yard().database)
+
+
+@task(**STEP)
+async def prune_webhooks() -> int:
+    """Webhook deliveries of last month."""
+    return await steps.prune_webhooks(yard().database)
 
 
 @task(**STEP)

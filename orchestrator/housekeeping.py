@@ -24,6 +24,7 @@ from orchestrator.state_machine import transition
 from orchestrator.storage import keys
 from orchestrator.storage.store import ObjectStore
 from orchestrator.uploads.model import UPLOAD, Upload, UploadPart, UploadStatus, UploadTrigger
+from orchestrator.webhooks import deliveries
 
 PAGE = 500  # rows a step takes at most: what is left waits for the next run
 SEGMENT_DAYS = 2  # after its end, a batch's live output stays readable this long
@@ -171,6 +172,12 @@ async def forget_demands(database: Database) -> int:
         ended = select(Batch.id).where(col(Batch.status).in_(FINAL))
         gone = tx.execute(delete(BatchDemand).where(col(BatchDemand.batch_id).in_(ended)))
         return sandbox.forget_stale(tx) + int(gone.rowcount)  # type: ignore[attr-defined]  # a DELETE's cursor result has it
+
+
+async def prune_webhooks(database: Database) -> int:
+    """Webhook deliveries of last month, and the events that they told of."""
+    with database.transaction() as tx:
+        return deliveries.prune(tx)
 
 
 async def sweep_store(store: ObjectStore) -> int:

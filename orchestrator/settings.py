@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     training_device: Literal["cuda", "cpu"] | None = None  # default: what this machine has
     training_memory_gib: float | None = None  # of one GPU, or of the machine; default: what it says
 
+    # Webhooks go to public addresses, over TLS. Where receivers are neighbours: to any, without TLS too.
+    webhook_private_addresses: bool = False
+
     # A yard that somebody else runs, for the command line.
     base_url: str | None = None
     api_key: SecretStr | None = None

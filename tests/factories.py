@@ -17,6 +17,9 @@ from orchestrator.organizations.model import Organization, Project, Role
 from orchestrator.organizations.principal import Principal
 from orchestrator.storage import keys
 from orchestrator.uploads.model import Upload
+from orchestrator.webhooks import signing
+from orchestrator.webhooks.event_types import SUBSCRIBABLE
+from orchestrator.webhooks.model import WebhookEndpoint
 
 Row = TypeVar("Row", bound=SQLModel)
 
@@ -175,6 +178,23 @@ def make_job(tx: Session, *, organization: Organization | None = None, **columns
         "created_at": clock.now(),
     }
     return _add(tx, Job(**values | columns))
+
+
+def make_endpoint(tx: Session, *, project: Project | None = None, **columns: Any) -> WebhookEndpoint:
+    """A webhook endpoint that wants to hear of everything. Nobody listens there."""
+    project = project or make_project(tx)
+    values = {
+        "id": ids.new("wh_"),
+        "organization_id": project.organization_id,
+        "project_id": project.id,
+        "url": "https://hooks.example.com/yard",
+        "name": "hook",
+        "event_types": list(SUBSCRIBABLE),
+        "secret": signing.new_secret(),
+        "created_at": clock.now(),
+        "updated_at": clock.now(),
+    }
+    return _add(tx, WebhookEndpoint(**values | columns))
 
 
 def _add(tx: Session, row: Row) -> Row:

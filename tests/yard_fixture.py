@@ -52,6 +52,10 @@ def models_file(remote_engine: ScriptedEngine, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="session")
 def yard(smoke_model: Path, models_file: Path) -> Iterator[YardProcess]:
     """The yard. Two GPU slots, so that the broken model does not send the other one's engine away."""
-    variables = {"YARD_MODELS_FILE": str(models_file), "YARD_GPUS": "2"}
+    variables = {
+        "YARD_MODELS_FILE": str(models_file),
+        "YARD_GPUS": "2",
+        "YARD_WEBHOOK_PRIVATE_ADDRESSES": "true",
+    }
     with running_yard(variables, model=smoke_model) as running:
         yield running

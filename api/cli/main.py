@@ -23,6 +23,7 @@ from api.cli import (
     spend,
     up,
     usage,
+    webhooks,
 )
 from api.cli.client import NoKey, Refused, Unreachable
 from api.cli.exits import HELP, Exit
@@ -80,6 +81,7 @@ app.add_typer(fine_tune.app, name="fine-tune")
 app.add_typer(files.app, name="files")
 app.add_typer(models.app, name="model")
 app.add_typer(spend.app, name="spend")
+app.add_typer(webhooks.app, name="webhook")
 app.add_typer(organizations.app, name="org")
 app.add_typer(projects.app, name="project")
 app.add_typer(keys.app, name="key")

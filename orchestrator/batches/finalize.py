@@ -5,6 +5,7 @@ import hashlib
 from sqlmodel import Session
 
 from orchestrator.batches import quote_book, result_files
+from orchestrator.batches.ending import end
 from orchestrator.batches.holding import work
 from orchestrator.batches.model import Batch
 from orchestrator.batches.progress import STOP_MESSAGES, BatchLease, Stop
@@ -62,7 +63,7 @@ def finish(
     trigger = _TRIGGERS[stop]
     if stop is Stop.SPEND_LIMIT and batch.status is BatchStatus.CANCELLING:
         trigger = BatchTrigger.MERGED  # its customer asked for that, too
-    transition(tx, batch, BATCH, trigger, actor="system", reason=stop)
+    end(tx, batch, trigger, reason=stop)
     if stop is None:
         quote_book.settle(tx, batch)
     holds.release(tx, work(batch))

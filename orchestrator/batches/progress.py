@@ -13,6 +13,7 @@ from sqlmodel import Session, col, select
 from orchestrator import clock
 from orchestrator.adapters.catalog import ServedModel
 from orchestrator.batches import holding, result_files, sharing, waiting
+from orchestrator.batches.ending import end
 from orchestrator.batches.model import Batch, BatchSegment
 from orchestrator.batches.rates import cost_micros, keep_rates
 from orchestrator.batches.result_files import ResultFile
@@ -135,7 +136,7 @@ def rejected(
         batch.report_file_id = result_files.add(tx, batch, report, "report")
     cancelling = batch.status is BatchStatus.CANCELLING
     trigger = BatchTrigger.MERGED if cancelling else BatchTrigger.REJECTED
-    transition(tx, batch, BATCH, trigger, actor="system", reason=errors[0]["code"])
+    end(tx, batch, trigger, reason=errors[0]["code"])
     batch.waiting_for = None
     jobs.complete(tx, job_id=lease.job_id, token=lease.token)
 
@@ -201,7 +202,7 @@ def give_up(tx: Session, batch_id: str, *, reason: FailureReason | None) -> None
     ]
     batch.waiting_for = None
     batch.cost_micros = 0
-    transition(tx, batch, BATCH, BatchTrigger.GAVE_UP, actor="system", reason=reason)
+    end(tx, batch, BatchTrigger.GAVE_UP, reason=reason)
     holds.release(tx, holding.work(batch))
     sharing.end_demand(tx, batch_id)
 

@@ -13,6 +13,8 @@ from orchestrator.metering.model import UsageKind
 from orchestrator.metering.prices import training_cost_micros
 from orchestrator.spending import holds
 from orchestrator.state_machine import transition
+from orchestrator.webhooks.event_types import EventType
+from orchestrator.webhooks.events import announce
 
 
 def interrupted(
@@ -37,7 +39,7 @@ def cancelled(tx: Session, job: FineTuningJob, trigger: FineTuningTrigger, *, ac
     """The job is cancelled. Its last checkpoints stay usable, and are charged; its
     metrics stay in its events."""
     charge(tx, job)
-    transition(tx, job, FINE_TUNING, trigger, actor=actor)
+    end(tx, job, trigger, actor=actor)
     events.say(tx, job, "The job has been cancelled")
 
 
@@ -53,7 +55,7 @@ def failed(
     """The job has failed and is not charged; `message` is for its customer."""
     job.error = {"code": code, "message": message, "param": param}
     job.cost_micros = 0
-    transition(tx, job, FINE_TUNING, trigger, actor="system", reason=code)
+    end(tx, job, trigger, actor="system", reason=code)
     holds.release(tx, work(job))
     events.say(tx, job, message, level=EventLevel.ERROR)
 
@@ -70,6 +72,20 @@ def given_up(tx: Session, job: FineTuningJob, reason: FailureReason) -> None:
         message=f"The yard could not finish this job and has given up: {reason}. Nothing of it is charged; "
         "its last checkpoints stay usable.",
     )
+
+
+def end(
+    tx: Session, job: FineTuningJob, trigger: FineTuningTrigger, *, actor: str, reason: str | None = None
+) -> None:
+    """Move the job to a final status, whichever, and tell its project: every end comes this way."""
+    if transition(tx, job, FINE_TUNING, trigger, actor=actor, reason=reason):
+        announce(
+            tx,
+            organization_id=job.organization_id,
+            project_id=job.project_id,
+            type=EventType(f"fine_tuning.job.{job.status}"),
+            resource_id=job.id,
+        )
 
 
 def charge(tx: Session, job: FineTuningJob) -> None:

@@ -12,10 +12,9 @@ from orchestrator.fine_tuning import checkpoints, endings, events, results
 from orchestrator.fine_tuning.model import FineTuningJob
 from orchestrator.fine_tuning.progress import FineTuningLease, held
 from orchestrator.fine_tuning.results import ResultFile
-from orchestrator.fine_tuning.states import FINE_TUNING, FineTuningTrigger
+from orchestrator.fine_tuning.states import FineTuningTrigger
 from orchestrator.jobs import service as jobs
 from orchestrator.organizations.model import Organization
-from orchestrator.state_machine import transition
 
 
 def succeed(
@@ -49,7 +48,7 @@ def succeed(
     job.fine_tuned_model = model.id
     job.result_file_id = results.add(tx, job, metrics, "metrics.csv")
     endings.charge(tx, job)
-    transition(tx, job, FINE_TUNING, FineTuningTrigger.TRAINED, actor="system")
+    endings.end(tx, job, FineTuningTrigger.TRAINED, actor="system")
     events.say(tx, job, f"New fine-tuned model created: {model.id}")
     events.say(tx, job, "The job has successfully completed")
     jobs.complete(tx, job_id=lease.job_id, token=lease.token)

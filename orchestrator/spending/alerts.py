@@ -1,10 +1,12 @@
 """Spends to be told of: once for each threshold and month, as a webhook event and in what the API shows.
+A limit that is reached is told of in the same way.
 
 What counts is what is charged and, where a limit or an alert has running work watched, what that has cost.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, update
 from sqlmodel import Session, col, select
@@ -16,10 +18,11 @@ from orchestrator.database.pages import Page, PageRequest, fetch
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.metering.ledger import month_of
 from orchestrator.spending.model import SpendAlert
-from orchestrator.spending.standing import ORGANIZATION, spending
+from orchestrator.spending.standing import ORGANIZATION, Spending, Standing, spending, standings
+from orchestrator.webhooks.event_types import EventType
+from orchestrator.webhooks.events import announce
 
 ALERTS_MAX = 100  # of one organization, or of one project
-REACHED = "spend_alert.reached"  # the event's type
 
 
 def create(
@@ -111,8 +114,8 @@ def list_page(
 
 
 def fire(tx: Session, *, organization_id: str, project_id: str) -> list[SpendAlert]:
-    """Tell of every alert over this project that the spending has come to: whoever charges calls this after
-    it. One UPDATE decides who tells, so each is told of once in a month."""
+    """Tell of every alert and every limit over this project that the spending has come to: whoever charges
+    calls this after it. One UPDATE decides who tells, so each alert is told of once in a month."""
     told = []
     silent = _silent(tx, organization_id, project_id)
     for scope in dict.fromkeys(alert.project_id for alert in silent):
@@ -127,8 +130,50 @@ def fire(tx: Session, *, organization_id: str, project_id: str) -> list[SpendAle
             )
             if first.rowcount:  # type: ignore[attr-defined]  # an UPDATE's cursor result has it
                 tx.refresh(alert)
+                _announce_alert(tx, alert, now)
                 told.append(alert)
+    for standing in standings(tx, organization_id=organization_id, project_id=project_id):
+        if standing.reached:
+            _announce_limit(tx, standing)
     return told
+
+
+def _announce_alert(tx: Session, alert: SpendAlert, now: Spending) -> None:
+    announce(
+        tx,
+        organization_id=alert.organization_id,
+        project_id=alert.project_id or None,
+        type=EventType.SPEND_ALERT_TRIGGERED,
+        resource_id=alert.id,
+        data=_figures(alert.project_id, alert.threshold_micros, now)
+        | {"recipients": alert.recipients, "subject_prefix": alert.subject_prefix},
+        occurrence=str(alert.alerted_at),
+    )
+
+
+def _announce_limit(tx: Session, standing: Standing) -> None:
+    """Once for each month and each value that the limit is given."""
+    limit = standing.limit
+    announce(
+        tx,
+        organization_id=limit.organization_id,
+        project_id=limit.project_id or None,
+        type=EventType.SPEND_LIMIT_REACHED,
+        resource_id=limit.project_id or limit.organization_id,
+        data=_figures(limit.project_id, limit.cap_micros, standing.spending),
+        occurrence=f"{standing.spending.month}:{limit.updated_at}",
+    )
+
+
+def _figures(project_id: str, threshold_micros: int, now: Spending) -> dict[str, Any]:
+    return {
+        "project_id": project_id or None,
+        "currency": "USD",
+        "month": now.month.isoformat(),
+        "threshold_micros": threshold_micros,
+        "spent_micros": now.spent,
+        "resets_at": clock.unix(now.resets_at),
+    }
 
 
 def _silent(tx: Session, organization_id: str, project_id: str) -> Sequence[SpendAlert]:

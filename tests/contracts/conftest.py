@@ -102,7 +102,11 @@ def served(
     postgres.create_database("test_sdks")
     migrate(postgres.url("test_sdks"))
     database = Database(postgres.url("test_sdks"))
-    settings = Settings(home=tmp_path_factory.mktemp("yard"), database_url=SecretStr(database.url))
+    settings = Settings(
+        home=tmp_path_factory.mktemp("yard"),
+        database_url=SecretStr(database.url),
+        webhook_private_addresses=True,
+    )
     with serving(create_app(settings)) as port:
         yield f"http://127.0.0.1:{port}", database
     database.close()

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -9,6 +10,7 @@ import openai
 import pytest
 from groq import Groq
 from openai.types import Batch
+from openai.types.webhooks import BatchCompletedWebhookEvent
 from sqlmodel import select
 
 from orchestrator.entitlements.tiers import Tiers
@@ -27,6 +29,7 @@ from tests.customer import (
     submit,
     when,
 )
+from tests.receiver import Receiver, receiving
 from tests.yard_process import YardProcess, until
 
 pytestmark = [pytest.mark.engine, pytest.mark.prefect, pytest.mark.timeout(600)]
@@ -45,8 +48,23 @@ def sent() -> list[Line]:
 
 
 @pytest.fixture(scope="module")
-def batch(developer: openai.OpenAI, yard: YardProcess, sent: list[Line]) -> Batch:
-    """The batch of these, completed."""
+def receiver() -> Iterator[Receiver]:
+    """Somebody who wants to hear of batches."""
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def secret(developer: openai.OpenAI, receiver: Receiver) -> str:
+    """What the receiver verifies signatures with."""
+    return developer.webhooks.create(
+        name="hook", url=receiver.url, event_types=["batch.completed"]
+    ).signing_secret
+
+
+@pytest.fixture(scope="module")
+def batch(developer: openai.OpenAI, yard: YardProcess, sent: list[Line], secret: str) -> Batch:
+    """The batch of these, completed, with somebody who listens."""
     return done(developer, yard, submit(developer, sent))
 
 
@@ -56,6 +74,15 @@ def test_every_line_is_in_one_of_the_two_files_in_input_order(
     assert_each_line_once(developer, batch, sent)
     assert batch.request_counts is not None
     assert batch.request_counts.failed == 6
+
+
+def test_its_end_is_told_by_a_webhook_that_the_official_client_unwraps(
+    developer: openai.OpenAI, batch: Batch, receiver: Receiver, secret: str
+) -> None:
+    got = receiver.wait(1)[0]
+    event = developer.webhooks.unwrap(got.body, got.headers, secret=secret)
+    assert isinstance(event, BatchCompletedWebhookEvent)
+    assert event.data.id == batch.id
 
 
 def test_answers_are_those_of_the_model(developer: openai.OpenAI, batch: Batch) -> None:
