@@ -150,6 +150,7 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
     async with AsyncExitStack() as stack:
         database = Database(settings.database_url.get_secret_value())
         stack.callback(database.close)
+        registry = Registry.load(settings.models_file, home=home)
         preparations, datasets = ChildPool(), ChildPool()
         stack.callback(preparations.close)
         stack.callback(datasets.close)
@@ -157,16 +158,16 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             settings=settings,
             database=database,
             store=open_store(settings),
-            tiers=Tiers.load(settings.tiers_file),
-            registry=Registry.load(settings.models_file, home=home),
+            tiers=Tiers.load(settings.tiers_file).priced(registry.prices()),
+            registry=registry,
             scratch=scratch,
             preparations=preparations,
-            preparation_slots=Slots("file validations"),
+            preparation_slots=Slots("file validations at once"),
             datasets=datasets,
-            dataset_slots=Slots("fine-tuning estimates"),
-            part_slots=Slots("upload parts"),
-            import_slots=Slots("adapter imports"),
-            request_slots=Slots("synchronous requests"),
+            dataset_slots=Slots("fine-tuning estimates at once"),
+            part_slots=Slots("upload parts at once (upload_parts_parallel)"),
+            import_slots=Slots("adapter imports at once"),
+            request_slots=Slots("synchronous requests at once (requests_at_once)"),
             engines=await stack.enter_async_context(
                 httpx.AsyncClient(limits=ENGINE_CONNECTIONS, trust_env=False)
             ),

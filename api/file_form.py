@@ -12,7 +12,6 @@ from fastapi import Request
 
 from api.multipart import Part, parts
 from orchestrator.batches.validation import FileValidator, LineLimits
-from orchestrator.entitlements.tiers import Tier
 from orchestrator.errors import Invalid
 from orchestrator.files import service as files
 from orchestrator.files.intake import SizeCheck, take_in
@@ -34,25 +33,20 @@ class ReceivedFile:
 
 
 async def receive(
-    request: Request, store: ObjectStore, *, key: str, tier: Tier, check_size: SizeCheck
+    request: Request, store: ObjectStore, *, key: str, limits: LineLimits, check_size: SizeCheck
 ) -> ReceivedFile:
     """Read the form and store its file under `key`. Raises Invalid, or what `check_size` raises;
     the object may be there by then, and the caller removes it."""
     form = _Form()
     async for part in parts(request, check_size=check_size):
         if part.name == "file":
-            await _take_file(form, part, store, key=key, tier=tier, check_size=check_size)
+            await _take_file(form, part, store, key=key, limits=limits, check_size=check_size)
         elif part.name in FIELDS and part.filename is None:
             form.fields[part.name] = await part.text()
             form.purpose()  # an unknown one is refused before the file is read
         else:
             raise Invalid(f"Unknown parameter: '{part.name}'.", code="unknown_parameter", param=part.name)
     return _received(form)
-
-
-def batch_validator(tier: Tier) -> FileValidator:
-    """What looks at a batch file's bytes while they pass."""
-    return FileValidator(LineLimits(lines_max=tier.batch_lines_max, line_bytes_max=tier.line_bytes_max))
 
 
 @dataclass
@@ -70,7 +64,7 @@ class _Form:
 
 
 async def _take_file(
-    form: _Form, part: Part, store: ObjectStore, *, key: str, tier: Tier, check_size: SizeCheck
+    form: _Form, part: Part, store: ObjectStore, *, key: str, limits: LineLimits, check_size: SizeCheck
 ) -> None:
     if part.filename is None:
         raise Invalid("'file' must be sent as a file, with a filename.", param="file")
@@ -81,7 +75,7 @@ async def _take_file(
     if purpose is not None:
         files.check_name(form.filename, purpose)
     if purpose in (Purpose.BATCH, None) and files.is_lines(form.filename):
-        form.validator = batch_validator(tier)
+        form.validator = FileValidator(limits)
     form.stored = await take_in(
         store,
         key,

@@ -17,13 +17,14 @@ class Slots:
         self._taken: Counter[str] = Counter()
 
     @contextmanager
-    def take(self, organization_id: str, *, limit: int) -> Iterator[None]:
-        """Hold one slot for the block. Raises QuotaExceeded where `limit` are taken already."""
+    def take(self, organization_id: str, *, limit: int, more: str = "") -> Iterator[None]:
+        """Hold one slot for the block. Raises QuotaExceeded where `limit` are taken already; `more` is
+        appended, about who may have more."""
         taken = self._taken[organization_id]
         if taken >= limit:
             raise QuotaExceeded(
-                f"Limit reached for {self._what} at once: limit {limit}, under way {taken}. "
-                "Wait for one to end and send this again.",
+                f"Limit reached for {self._what}: limit {limit}, under way {taken}. "
+                f"Wait for one to end and send this again.{more}",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
         self._taken[organization_id] += 1

@@ -41,4 +41,8 @@ class Yard:
 
     def tier(self, caller: Principal) -> Tier:
         """The limits that are in force for whoever asks: the tier's, its contract's, its project's."""
-        return lowered(contracted(self.tiers[caller.tier], caller.contract), caller.project_limits)
+        return lowered(self.contracted(caller), caller.project_limits)
+
+    def contracted(self, caller: Principal) -> Tier:
+        """Those that are in force for the caller's whole organization."""
+        return contracted(self.tiers[caller.tier], caller.contract, caller.support_contact)

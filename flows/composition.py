@@ -44,12 +44,13 @@ def yard() -> Yard:
     home = settings.absolute_home()
     scratch = home / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
+    registry = Registry.load(settings.models_file, home=home)
     return Yard(
         settings=settings,
         database=Database(settings.database_url.get_secret_value()),
         store=open_store(settings),
-        tiers=Tiers.load(settings.tiers_file),
-        registry=Registry.load(settings.models_file, home=home),
+        tiers=Tiers.load(settings.tiers_file).priced(registry.prices()),
+        registry=registry,
         preparations=ChildPool(),
         datasets=ChildPool(),
         scratch=scratch,

@@ -107,7 +107,8 @@ class Follower:
         metrics = self.curve[-1].data(self.total_steps) if self.curve else {"step": report.step}
         made = card(run, step=report.step, trained_tokens=report.trained_tokens, metrics=metrics)
         state_key = keys.fine_tuning_state(run.job.organization_id, run.job.id, report.step)
-        files = await put_adapter(run.here.store, run.job.organization_id, folder / "adapter", made)
+        source = f"{run.job.id}-{report.step}"
+        files = await put_adapter(run.here.store, run.job.organization_id, source, folder / "adapter", made)
         await put_file(run.here.store, state_key, folder / "state.pt")
         stored = StoredCheckpoint(
             step=report.step,

@@ -142,7 +142,7 @@ def make_adapter(tx: Session, *, project: Project | None = None, **columns: Any)
         "origin": Origin.IMPORTED,
         "source_id": unique,
         "digest": digest,
-        "key_prefix": keys.adapter_prefix(project.organization_id, digest),
+        "key_prefix": keys.adapter_prefix(project.organization_id, digest, unique),
         "bytes": 120,
         "rank": 8,
         "target_modules": ["q_proj"],

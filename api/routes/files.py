@@ -17,6 +17,7 @@ from api.schemas.wire import Deleted, ListOf
 from api.yard import Yard
 from orchestrator import ids
 from orchestrator.batches import service as batches
+from orchestrator.batches.preparation_spec import line_limits
 from orchestrator.entitlements import checks
 from orchestrator.errors import Invalid
 from orchestrator.files import service as files
@@ -64,7 +65,9 @@ async def create_file(request: Request, yard: YardDep, caller: Caller) -> FileOb
         checks.require(checks.file_size(yard.tiers, tier, size_bytes))
 
     async with removed_on_failure(yard.store, key):
-        received = await file_form.receive(request, yard.store, key=key, tier=tier, check_size=check_size)
+        received = await file_form.receive(
+            request, yard.store, key=key, limits=line_limits(yard.tiers, tier), check_size=check_size
+        )
 
         def save() -> File:
             with yard.database.transaction() as tx:

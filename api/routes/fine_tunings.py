@@ -70,13 +70,14 @@ def delete_import(import_id: str, tx: Transaction, caller: Caller) -> Deleted:
 
 
 async def _import(yard: Yard, caller: Principal, spec: ModelSpec, file: File, name: str | None) -> Adapter:
-    """Files first, then the row. What the files are kept under is their own digest: should the row fail,
-    another try finds them there."""
+    """Files first, then the row."""
+    import_id = ids.new("ft_")
     try:
         stored, card = await intake.take_in(
             yard.store,
             file.key,
             organization_id=caller.organization_id,
+            import_id=import_id,
             file_id=file.id,
             spec=spec,
             bytes_max=yard.tier(caller).upload_bytes_max,
@@ -93,7 +94,7 @@ async def _import(yard: Yard, caller: Principal, spec: ModelSpec, file: File, na
                 project_id=caller.project_id,
                 base_model=spec.id,
                 origin=Origin.IMPORTED,
-                source_id=ids.new("ft_"),
+                source_id=import_id,
                 name=name,
                 suffix=name,
                 files=stored,

@@ -11,6 +11,8 @@ from api.sandbox import forward
 from api.sandbox.admission import admit
 from api.sandbox.request import read
 from api.yard import Yard
+from orchestrator.entitlements import checks, offers
+from orchestrator.entitlements.offers import Use
 from orchestrator.organizations.principal import Principal
 
 AT_ONCE_MAX = 64  # of one organization in one process, where its tier has no limit of its own
@@ -44,9 +46,12 @@ async def create_response(asked: Request, yard: YardDep, caller: Caller) -> Resp
 
 async def _answer(yard: Yard, caller: Principal, asked: Request, endpoint: str) -> Response:
     tier = yard.tier(caller)
-    request = await read(asked, endpoint, bytes_max=tier.line_bytes_max)
+    request = await read(
+        asked, endpoint, check_size=lambda size: checks.require(checks.request_size(yard.tiers, tier, size))
+    )
     at_once = tier.requests_at_once or AT_ONCE_MAX
     with ExitStack() as slot:
-        slot.enter_context(yard.request_slots.take(caller.organization_id, limit=at_once))
+        more = offers.more(yard.tiers, tier, "requests_at_once", models=[request.model], use=Use.SANDBOX)
+        slot.enter_context(yard.request_slots.take(caller.organization_id, limit=at_once, more=more))
         admitted = await admit(yard, caller, request)
         return await forward.answer(yard, asked, request, admitted, slot)

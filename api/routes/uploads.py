@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 
 from fastapi import APIRouter, Request
 
-from api import file_form
 from api.auth import Caller
 from api.deps import Transaction, YardDep
 from api.multipart import parts
@@ -14,7 +13,9 @@ from api.schemas.uploads import CompleteUpload, CreateUpload, PartObject, Upload
 from api.schemas.wire import seconds_of
 from api.yard import Yard
 from orchestrator import ids
-from orchestrator.entitlements import checks
+from orchestrator.batches.preparation_spec import line_limits
+from orchestrator.batches.validation import FileValidator
+from orchestrator.entitlements import checks, offers
 from orchestrator.errors import Conflict, Invalid, TooLarge
 from orchestrator.files import service as files
 from orchestrator.files.intake import removed_on_failure, take_in
@@ -65,8 +66,9 @@ def create_upload(body: CreateUpload, tx: Transaction, yard: YardDep, caller: Ca
 async def add_upload_part(upload_id: str, request: Request, yard: YardDep, caller: Caller) -> PartObject:
     """Send one part of at most 64 MB. Parts may be sent in any order; completing the upload orders
     them."""
-    parallel = yard.tier(caller).upload_parts_parallel
-    with yard.part_slots.take(caller.organization_id, limit=parallel):
+    tier = yard.tier(caller)
+    more = offers.more(yard.tiers, tier, "upload_parts_parallel")
+    with yard.part_slots.take(caller.organization_id, limit=tier.upload_parts_parallel, more=more):
         upload = await asyncio.to_thread(_pending, yard, caller, upload_id)
         part_id = ids.new("part_")
         key = keys.upload_part(caller.organization_id, upload.id, part_id)
@@ -95,7 +97,7 @@ async def complete_upload(
     upload, ordered = await asyncio.to_thread(_ordered, yard, caller, upload_id, body.part_ids)
     file_id = ids.new("file-")
     key = keys.file_content(caller.organization_id, file_id)
-    validator = file_form.batch_validator(tier) if upload.purpose is Purpose.BATCH else None
+    validator = FileValidator(line_limits(yard.tiers, tier)) if upload.purpose is Purpose.BATCH else None
     digest = _Md5()
     async with removed_on_failure(yard.store, key):
         stored = await take_in(

@@ -11,13 +11,13 @@ from sqlmodel import Session
 from api.sandbox.request import SandboxRequest
 from api.yard import Yard
 from orchestrator import ids
-from orchestrator.adapters.catalog import ServedModel, resolve
+from orchestrator.adapters.catalog import ServedModel, resolve, usable
 from orchestrator.adapters.service import unknown
 from orchestrator.batches.segments import LineUsage
 from orchestrator.engines import sandbox
 from orchestrator.engines.sandbox import Absent, Place
 from orchestrator.entitlements import checks
-from orchestrator.entitlements.effective import contracted, lowered
+from orchestrator.entitlements.effective import lowered
 from orchestrator.errors import Invalid, Unavailable
 from orchestrator.limits import service as limits
 from orchestrator.limits.service import Taken
@@ -88,13 +88,13 @@ def loading(model: ServedModel) -> Unavailable:
 
 
 def _admit(yard: Yard, caller: Principal, request: SandboxRequest) -> Admitted | _Turned:
-    tier = contracted(yard.tiers[caller.tier], caller.contract)
+    tier = yard.contracted(caller)
     own = caller.organization_id
     with yard.database.transaction() as tx:
         model = resolve(tx, yard.registry, [request.model], organization_id=own).get(request.model)
         if model is None:
             raise unknown(request.model)
-        checks.require(checks.model_permitted(yard.tiers, tier, model.base, param="model"))
+        checks.require(usable(yard.tiers, tier, model, organization_id=own))
         if request.endpoint not in model.spec.endpoints:
             raise Invalid(
                 f"The model '{model.id}' does not answer {request.endpoint}, but "

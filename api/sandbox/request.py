@@ -1,6 +1,6 @@
 """A synchronous request as its customer sent it, and as an engine is to have it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import msgspec
 from starlette.requests import Request
 
 from api.sandbox.events import Tally
-from orchestrator.errors import Invalid, TooLarge
+from orchestrator.errors import Invalid
 from orchestrator.jsonl.text import nested_too_deeply
 
 BEFORE_BATCHES = -1  # vLLM: lower is sooner, and batch lines have 0
@@ -58,14 +58,13 @@ class SandboxRequest:
         return options if isinstance(options, dict) else {}
 
 
-async def read(request: Request, endpoint: str, *, bytes_max: int) -> SandboxRequest:
-    """Read the body. Raises TooLarge beyond `bytes_max`, Invalid where the yard itself can do nothing with
-    it; everything else is the engine's to judge."""
+async def read(request: Request, endpoint: str, *, check_size: Callable[[int], None]) -> SandboxRequest:
+    """Read the body. Raises what `check_size` raises of its bytes so far, and Invalid where the yard itself
+    can do nothing with it; everything else is the engine's to judge."""
     raw = bytearray()
     async for chunk in request.stream():
         raw += chunk
-        if len(raw) > bytes_max:
-            raise TooLarge(f"The body of a synchronous request has at most {bytes_max:,} bytes on your plan.")
+        check_size(len(raw))
     body = _decoded(bytes(raw))
     model = body.get("model")
     if not isinstance(model, str) or not model or "\0" in model:

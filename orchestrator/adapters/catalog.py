@@ -7,6 +7,9 @@ from sqlmodel import Session, col, select
 
 from orchestrator.adapters.model import Adapter
 from orchestrator.adapters.service import is_seen_by
+from orchestrator.entitlements import checks
+from orchestrator.entitlements.tiers import Tier, Tiers
+from orchestrator.entitlements.verdicts import Verdict
 from orchestrator.models.registry import ModelSpec, Registry
 
 PREFIX = "ft:"
@@ -54,3 +57,14 @@ def resolve(
             if spec is not None and spec.lora is not None:
                 found[adapter.id] = ServedModel(adapter.id, spec, adapter)
     return found
+
+
+def usable(
+    tiers: Tiers, tier: Tier, model: ServedModel, *, organization_id: str, param: str = "model"
+) -> Verdict:
+    """Whether something new of an organization in this tier may name the model. An adapter that the yard's
+    operator shares is as a base model; of its own adapters a tier without fine-tuning uses none."""
+    adapter = model.adapter
+    if adapter is None or adapter.shared or adapter.organization_id != organization_id or tier.fine_tuning:
+        return checks.model_permitted(tiers, tier, model.base, param=param)
+    return checks.own_adapter_refused(tiers, tier, model.id, model.base, param=param)

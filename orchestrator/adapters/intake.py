@@ -18,7 +18,7 @@ from orchestrator.storage.threads import in_thread
 def base_model(name: str, *, registry: Registry, tiers: Tiers, tier: Tier) -> ModelSpec:
     """The base model that an adapter is brought for. Raises NotEntitled where the tier has no fine-tuning or
     not this model, Invalid where it takes no adapters."""
-    checks.require(checks.fine_tuning_allowed(tiers, tier))
+    checks.require(checks.fine_tuning_allowed(tiers, tier, model=name))
     spec = registry.get(name)
     if spec is None or spec.lora is None:
         those = [known.id for known in registry.all() if known.lora and tier.permits(known.id)]
@@ -37,6 +37,7 @@ async def take_in(
     key: str,
     *,
     organization_id: str,
+    import_id: str,
     file_id: str,
     spec: ModelSpec,
     bytes_max: int,
@@ -51,7 +52,7 @@ async def take_in(
         async with store.local_copy(key, Path(name)) as zipped:
             config = await in_thread(_open, zipped, files, spec, bytes_max)
         written = card.imported(base_model=spec.id, config=config, input_file_id=file_id)
-        return await put_adapter(store, organization_id, files, written), written
+        return await put_adapter(store, organization_id, import_id, files, written), written
 
 
 def _open(zipped: Path, folder: Path, spec: ModelSpec, bytes_max: int) -> dict[str, Any]:

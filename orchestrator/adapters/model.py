@@ -24,9 +24,9 @@ class Origin(StrEnum):
 
 class Adapter(SQLModel, table=True):
     """`id` is the model's name, `ft:<base>:<organization>:<suffix>:<unique>`, for a checkpoint with
-    `:ckpt-step-N` behind it. `digest` is the SHA-256 of the two files together: the same bytes are kept
-    once, under `key_prefix`. `card` says how it was made. A deleted adapter keeps its row and its bytes
-    while a live batch names it; `removed_at` is when the bytes went."""
+    `:ckpt-step-N` behind it. `digest` is the SHA-256 of the two files together. They are under `key_prefix`,
+    which a training's model shares with the checkpoint that it was. `card` says how it was made. A deleted
+    adapter keeps its row and its bytes while a live batch names it; `removed_at` is when the bytes went."""
 
     __tablename__ = "adapter"
     __table_args__ = (Index("ix_adapter_list", "organization_id", "created_at", "id"),)

@@ -1,6 +1,6 @@
-"""An adapter's files in the object store, under the SHA-256 of the two that make it.
+"""An adapter's files in the object store, under the SHA-256 of the two that make it and what they came from.
 
-The same bytes are kept once for each organization: what is there already is not sent again.
+Putting them again from there sends only what is missing.
 """
 
 import asyncio
@@ -44,13 +44,14 @@ class StoredAdapter:
 
 
 async def put_adapter(
-    store: ObjectStore, organization_id: str, folder: Path, card: Mapping[str, Any]
+    store: ObjectStore, organization_id: str, source: str, folder: Path, card: Mapping[str, Any]
 ) -> StoredAdapter:
-    """Store the two files in `folder` and, beside them, how they were made. Raises FileNotFoundError where
-    one is missing, StoreUnavailable."""
+    """Store the two files in `folder` and, beside them, how they were made. `source` is what no other adapter
+    comes from: an import, or a training's step. Raises FileNotFoundError where a file is missing,
+    StoreUnavailable."""
     sums = {name: await asyncio.to_thread(_sha256, folder / name) for name in (WEIGHTS, CONFIG)}
     digest = _digest(sums[WEIGHTS], sums[CONFIG])
-    prefix = keys.adapter_prefix(organization_id, digest)
+    prefix = keys.adapter_prefix(organization_id, digest, source)
     texts: dict[keys.AdapterFile, tuple[bytes, str]] = {
         "card.json": (cards.as_json(card), "application/json"),
         "README.md": (cards.as_readme(card), "text/markdown"),

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from sqlmodel import Session
 
 from orchestrator import clock, metadata
-from orchestrator.adapters.catalog import ServedModel
+from orchestrator.adapters.catalog import ServedModel, usable
 from orchestrator.batches.model import OnInvalidLine
 from orchestrator.batches.named_models import admitted, named_in
 from orchestrator.batches.standing import queued_tokens, standing
@@ -57,7 +57,7 @@ class Rules:
     @staticmethod
     def of(organization: Organization, caller: Principal, *, tiers: Tiers, registry: Registry) -> "Rules":
         """Those for a caller of that organization."""
-        tier = contracted(tiers[organization.tier], organization.limits)
+        tier = contracted(tiers[organization.tier], organization.limits, organization.support_contact)
         own = (caller.project_id, lowered(tier, caller.project_limits)) if caller.project_limits else None
         sooner = priority(tiers, tier, organization.priority)
         return Rules(tiers=tiers, tier=tier, registry=registry, priority=sooner, project=own)
@@ -79,12 +79,13 @@ def check_limits(tx: Session, file: File, *, lines: int, rules: Rules) -> None:
     """Raise where the tier does not allow a batch of `lines` of this file's lines, or not now. Hold
     the organization's row: two batches that are checked at once could both be the last.
 
-    An adapter counts as its base. Models that the organization cannot see are left to validation, which
+    Models that the organization cannot see are left to validation, which
     names each line.
     """
     named = named_in(tx, rules.registry, file)
-    for base in dict.fromkeys(model.base for model in named.values()):
-        checks.require(checks.model_permitted(rules.tiers, rules.tier, base))
+    own = file.organization_id
+    for model in named.values():
+        checks.require(usable(rules.tiers, rules.tier, model, organization_id=own, param="body.model"))
     _check_room(tx, file, rules.tier, None, lines=lines, rules=rules)
     if rules.project is not None:
         project_id, lower = rules.project

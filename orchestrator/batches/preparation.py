@@ -31,16 +31,15 @@ MODELS_SHOWN = 5  # in a message
 
 @dataclass(frozen=True)
 class PreparationSpec:
-    """`models` are all base models of the yard and the adapters that lines may name, `permitted` those of
-    the batch's tier, and `tier_with` names for each of the others the tier that has it. `only_lines` are the
-    lines to run, from 1, where not all are: the others are indexed but neither checked nor counted."""
+    """`models` are all base models that the organization sees and the adapters that lines may name; `refused`
+    says of those that its tier does not include why, and what lifts it. `only_lines` are the lines to run,
+    from 1, where not all are: the others are indexed but neither checked nor counted."""
 
     input: Path
     folder: Path
     limits: LineLimits
     models: Mapping[str, ModelTokens]
-    permitted: frozenset[str]
-    tier_with: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
     only_lines: Iterable[int] | None = None
 
 
@@ -158,13 +157,11 @@ def _unserved(spec: PreparationSpec, request: RequestLine, line: int) -> list[Li
     code, param = ProblemCode.MODEL_NOT_FOUND, "body.model"
     if model is None:
         message = f"The provided model {shown(name)} is not supported by the Batch API."
-        known = tuple(known for known in spec.models if known in spec.permitted)[:MODELS_SHOWN]
+        known = tuple(known for known in spec.models if known not in spec.refused)[:MODELS_SHOWN]
         advice = f"Use {one_of(known)}." if known else "Ask whoever runs this yard for a model."
-    elif name not in spec.permitted:
+    elif name in spec.refused:
         code = ProblemCode.MODEL_NOT_PERMITTED
-        message = f"Your tier does not include the model {shown(name)}."
-        tier = spec.tier_with.get(name)
-        advice = f"The {tier} tier has it." if tier else "Use another model: no tier has it."
+        message, advice = spec.refused[name], "Or use another model."
     elif request.url not in model.endpoints:
         code, param = ProblemCode.INVALID_URL, "url"
         message = f"The model {shown(name)} does not serve {request.url}."

@@ -2,13 +2,14 @@
 before there is one."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
-from orchestrator.adapters.catalog import ServedModel
+from orchestrator.adapters.catalog import ServedModel, usable
 from orchestrator.batches.preparation import PreparationSpec
 from orchestrator.batches.validation import LineLimits
+from orchestrator.entitlements import offers
 from orchestrator.entitlements.tiers import Tier, Tiers
+from orchestrator.entitlements.verdicts import Refused
 from orchestrator.models.registry import Registry
 
 
@@ -28,23 +29,26 @@ def preparation_spec(
     `named` are the models that its lines name; of them, adapters have the tokenizer, the context and the
     endpoints of their base, and the tiers that have it.
     """
-    seen = registry.seen_by(organization_id).all()
-    specs = {spec.id: spec for spec in seen} | {name: model.spec for name, model in named.items()}
-    tier_with = {
-        name: lifting.title
-        for name, spec in specs.items()
-        if (lifting := tiers.cheapest_with(partial(_permits, spec.id)))
+    bases = registry.seen_by(organization_id).all()
+    known = {spec.id: ServedModel(spec.id, spec) for spec in bases} | dict(named)
+    verdicts = {
+        name: usable(tiers, tier, model, organization_id=organization_id) for name, model in known.items()
     }
     return PreparationSpec(
         input=source,
         folder=folder,
-        limits=LineLimits(lines_max=tier.batch_lines_max, line_bytes_max=tier.line_bytes_max),
-        models={name: spec.tokens() for name, spec in specs.items()},
-        permitted=frozenset(name for name, spec in specs.items() if tier.permits(spec.id)),
-        tier_with=tier_with,
+        limits=line_limits(tiers, tier),
+        models={name: model.spec.tokens() for name, model in known.items()},
+        refused={name: found.message for name, found in verdicts.items() if isinstance(found, Refused)},
         only_lines=only_lines,
     )
 
 
-def _permits(model: str, tier: Tier) -> bool:
-    return tier.permits(model)
+def line_limits(tiers: Tiers, tier: Tier) -> LineLimits:
+    """The limits of a tier on a file's lines, and in words what lifts them."""
+    return LineLimits(
+        lines_max=tier.batch_lines_max,
+        line_bytes_max=tier.line_bytes_max,
+        for_more_lines=offers.more(tiers, tier, "batch_lines_max"),
+        for_longer_lines=offers.more(tiers, tier, "line_bytes_max"),
+    )

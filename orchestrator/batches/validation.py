@@ -27,10 +27,13 @@ MODELS_MAX = 1_000  # different models in one file
 
 @dataclass(frozen=True)
 class LineLimits:
-    """How many lines a file may have, and how many bytes a line, its ending not counted."""
+    """How many lines a file may have, and how many bytes a line, its ending not counted; and what to append
+    to a refusal, about who may have more."""
 
     lines_max: int
     line_bytes_max: int
+    for_more_lines: str = ""
+    for_longer_lines: str = ""
 
 
 class Summary(Struct, frozen=True):
@@ -91,13 +94,16 @@ class LineChecker:
 
     def _too_many_requests(self) -> LineProblem:
         most = f"{self.limits.lines_max:,}"
-        message = f"The file has more than {most} requests. Split it into files of at most {most}."
+        message = (
+            f"The file has more than {most} requests (batch_lines_max). Split it into files of at most "
+            f"{most}.{self.limits.for_more_lines}"
+        )
         return LineProblem(self.line, None, ProblemCode.TOO_MANY_REQUESTS, message)
 
     def _line_too_long(self, line: OversizedLine) -> LineProblem:
         message = (
             f"This line has {line.length:,} bytes, but at most {self.limits.line_bytes_max:,} are "
-            "allowed. Shorten the request."
+            f"allowed (line_bytes_max). Shorten the request.{self.limits.for_longer_lines}"
         )
         return LineProblem(self.line, custom_id_of(line.head), ProblemCode.LINE_TOO_LONG, message)
 

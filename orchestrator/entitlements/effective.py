@@ -23,9 +23,13 @@ LIMITS = (
 UNLIMITED_OK = frozenset(LIMITS) - {"file_bytes_max", "upload_bytes_max", "batch_lines_max"}
 
 
-def contracted(tier: Tier, contract: Mapping[str, int | None]) -> Tier:
-    """The tier as an organization has it, with the values that its contract names; None: no limit."""
-    return tier.model_copy(update=dict(contract)) if contract else tier
+def contracted(tier: Tier, contract: Mapping[str, int | None], support_contact: str | None = None) -> Tier:
+    """The tier as an organization has it, with the values that its contract names, None for no limit, and
+    with whom its people write to."""
+    own: dict[str, int | str | None] = dict(contract)
+    if support_contact:
+        own["support_contact"] = support_contact
+    return tier.model_copy(update=own) if own else tier
 
 
 def lowered(tier: Tier, project: Mapping[str, int]) -> Tier:

@@ -1,13 +1,16 @@
 """Tiers as data: what tiers.toml says, typed. Who is in which tier is not known here."""
 
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from orchestrator.metering.prices import Prices
+
 PRIORITY_MAX = 999  # after it come those who have no priority, as synchronous requests do
+NO_PRICES: Mapping[str, Prices] = {}
 SHIPPED = Path(__file__).with_name("tiers.toml")
 
 
@@ -65,10 +68,12 @@ class Tier(BaseModel):
 
 
 class Tiers:
-    """All tiers, cheapest first, as in the file."""
+    """All tiers, cheapest first, as in the file. `prices` are the public ones by model, for whoever is told
+    what another tier costs."""
 
-    def __init__(self, tiers: tuple[Tier, ...]) -> None:
+    def __init__(self, tiers: tuple[Tier, ...], prices: Mapping[str, Prices] = NO_PRICES) -> None:
         self._by_name = {tier.name: tier for tier in tiers}
+        self.prices = prices
 
     @staticmethod
     def load(path: Path | None = None) -> "Tiers":
@@ -85,6 +90,10 @@ class Tiers:
         if not tiers:
             raise ValueError(f"{path}: no tier in it; write at least one table, such as [free]")
         return Tiers(tiers)
+
+    def priced(self, prices: Mapping[str, Prices]) -> "Tiers":
+        """The same tiers, on a yard whose models cost so much."""
+        return Tiers(tuple(self), prices)
 
     def __getitem__(self, name: str) -> Tier:
         """The tier of that name. Raises KeyError naming those there are."""

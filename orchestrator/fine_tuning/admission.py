@@ -64,7 +64,7 @@ def admit(
 ) -> Admitted:
     """Read a request, its files locked against deletion. Raises NotEntitled where the tier has no
     fine-tuning or not this model, Invalid for every parameter that is not as it must be."""
-    checks.require(checks.fine_tuning_allowed(tiers, tier))
+    checks.require(checks.fine_tuning_allowed(tiers, tier, model=new.model))
     spec, lora = _base_model(new.model, tier, tiers, registry.seen_by(organization_id))
     method, requested = method_of(new)
     check_requested(requested, method, spec, has_validation_file=new.validation_file is not None)

@@ -53,7 +53,7 @@ def create(
     if earlier is not None:
         return earlier
     caps.require_open(tx, organization_id=organization.id, project_id=principal.project_id)
-    tier = contracted(tiers[organization.tier], organization.limits)
+    tier = contracted(tiers[organization.tier], organization.limits, organization.support_contact)
     admitted = admit(tx, new, organization_id=organization.id, tier=tier, tiers=tiers, registry=registry)
     check_limits(tx, organization_id=organization.id, tier=tier, tiers=tiers)
     if principal.project_limits:

@@ -15,6 +15,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from orchestrator import clock
+from orchestrator.entitlements import offers
+from orchestrator.entitlements.offers import Use
 from orchestrator.entitlements.tiers import Tier, Tiers
 from orchestrator.errors import QuotaExceeded, TooLarge
 from orchestrator.limits.buckets import BUCKETS, Bucket, duration, headers
@@ -145,7 +147,7 @@ def _refused(
     return QuotaExceeded(
         f"{_reached(caller, project_id, model, bucket, tier)}: Limit {bucket.size(tier):,}, "
         f"Used {round(levels[bucket.level]):,}, Requested {asked[bucket.counts]:,}. "
-        f"Please try again in {duration(wait)}.{_lifted(caller.tier, bucket, tiers)}",
+        f"Please try again in {duration(wait)}.{_more(tiers, caller.tier, bucket, model)}",
         retry_after_seconds=max(wait, 0.001),
         about=bucket.counts,
         headers=headers(levels, tier),
@@ -157,7 +159,7 @@ def _too_large(caller: Caller, model: str, bucket: Bucket, size: int, asked: int
         f"Request too large for model `{model}`: it counts as {asked:,} {bucket.counts}, and {bucket.limit} "
         f"of the {caller.tier.title} tier is {size:,}. Ask for fewer with `max_completion_tokens`, or send "
         "it as a line of a batch, which has no such limit."
-        f"{_lifted(caller.tier, bucket, tiers, asked=asked)}",
+        f"{_more(tiers, caller.tier, bucket, model, asked=asked)}",
         code="rate_limit_exceeded",
     )
 
@@ -171,20 +173,9 @@ def _reached(caller: Caller, project_id: str, model: str, bucket: Bucket, tier: 
     )
 
 
-def _lifted(tier: Tier, bucket: Bucket, tiers: Tiers, *, asked: int = 0) -> str:
-    """The cheapest tier that allows more."""
-    own = bucket.size(tier) or 0
-
-    def allows_more(other: Tier) -> bool:
-        size = bucket.size(other)
-        return size is None or size > max(own, asked - 1)
-
-    better = tiers.cheapest_with(allows_more)
-    if better is None:
-        return ""
-    size = bucket.size(better)
-    allowed = "any number" if size is None else f"{size:,}"
-    return f" Need more? The {better.title} tier ({better.monthly_price}) allows {allowed}."
+def _more(tiers: Tiers, tier: Tier, bucket: Bucket, model: str, *, asked: int = 0) -> str:
+    """The cheapest tier that allows more, at its price for the model."""
+    return offers.more(tiers, tier, bucket.limit, asked=asked, models=[model], use=Use.SANDBOX)
 
 
 def _levels(row: RateUse, tier: Tier, now: datetime) -> dict[str, float]:

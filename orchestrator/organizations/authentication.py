@@ -44,6 +44,7 @@ def authenticate(tx: Session, secret: str) -> Principal:
         member_id=key.member_id,
         contract=organization.limits,
         project_limits=project.limits,
+        support_contact=organization.support_contact,
     )
 
 

@@ -21,3 +21,4 @@ class Principal:
     member_id: str | None = None
     contract: Mapping[str, int | None] = field(default_factory=dict)
     project_limits: Mapping[str, int] = field(default_factory=dict)
+    support_contact: str | None = None

@@ -13,10 +13,10 @@ org_…/fine_tuning/ftjob-…/valid.tokens             its validation file, like
 org_…/fine_tuning/ftjob-…/state-000120.pt          a trainer's state after step 120
 org_…/fine_tuning/ftjob-…/metrics.csv              what it measured at every step
 org_…/fine_tuning/ftjob-…/report.jsonl             every problem of its datasets
-org_…/adapters/<sha256>/adapter_model.safetensors  LoRA weights, under the digest of both files
-org_…/adapters/<sha256>/adapter_config.json        what PEFT and engines must know of them
-org_…/adapters/<sha256>/card.json                  how they were made
-org_…/adapters/<sha256>/README.md                  the same, for people
+org_…/adapters/<sha256>/ft_…/adapter_model.safetensors  LoRA weights, under the digest of both files
+org_…/adapters/<sha256>/ft_…/adapter_config.json        what PEFT and engines must know of them
+org_…/adapters/<sha256>/ft_…/card.json                  how they were made
+org_…/adapters/<sha256>/ft_…/README.md                  the same, for people
 """
 
 import re
@@ -91,8 +91,10 @@ def fine_tuning_prefix(organization_id: str, job_id: str) -> str:
     return f"{organization_id}/fine_tuning/{job_id}/"
 
 
-def adapter_prefix(organization_id: str, digest: str) -> str:
-    return f"{organization_id}/adapters/{digest}/"
+def adapter_prefix(organization_id: str, digest: str, source: str) -> str:
+    """`source` is the import, or the training's checkpoint. The same bytes that came twice are there twice:
+    so those of one can be removed without a look at who may be bringing them again just now."""
+    return f"{organization_id}/adapters/{digest}/{source}/"
 
 
 def adapter_file(prefix: str, name: AdapterFile) -> str:

@@ -17,6 +17,7 @@ from orchestrator.limits import service as limits
 from orchestrator.metering.model import Usage, UsageKind
 from tests.api.conftest import Customer
 from tests.api.test_limits import FREE, set_contract
+from tests.factories import make_engine
 
 pytestmark = pytest.mark.server
 
@@ -165,6 +166,12 @@ def test_a_model_that_is_not_warm_is_started_and_says_so(customer: Customer, dat
     with database.read() as tx:
         demand = tx.get_one(SandboxDemand, (customer.organization_id, "yard-smoke"))
     assert demand.base == "yard-smoke"
+    with database.transaction() as tx:
+        now = clock.now()
+        make_engine(tx, created_at=now, ready_at=now + timedelta(seconds=31), status=EngineStatus.STOPPED)
+    again = chat(customer, model="yard-smoke")
+    assert "as soon as a GPU is free, usually 31 s from then" in again.json()["error"]["message"]
+    assert again.headers["retry-after"] == "31"
 
 
 @pytest.mark.parametrize(

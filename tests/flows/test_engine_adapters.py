@@ -82,8 +82,8 @@ class Scene:
         number = len(list(self.folder.glob("made-*")))
         files = make_files(self.folder / f"made-{number}", self.folder, seed=number, rank=1)
         organization = self.project.organization_id
-        card = {"base_model": BASE}
-        kept = await put_adapter(self.here.store, organization, files, card) if stored else None
+        source, card = f"ft_{number}", {"base_model": BASE}
+        kept = await put_adapter(self.here.store, organization, source, files, card) if stored else None
         with self.here.database.transaction() as tx:
             columns = {"digest": kept.digest, "key_prefix": kept.key_prefix} if kept else {}
             project = tx.get_one(Project, self.project.id)

@@ -1,11 +1,14 @@
 """Housekeeping on a real database and a real store: what goes, what stays, and twice does no harm."""
 
+from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from orchestrator import clock, housekeeping
 from orchestrator.adapters.model import Adapter
+from orchestrator.adapters.store import StoredAdapter, fetch_adapter, put_adapter
 from orchestrator.batches.model import Batch, BatchSegment
 from orchestrator.batches.states import BatchStatus
 from orchestrator.database.session import Database
@@ -16,6 +19,9 @@ from orchestrator.storage import keys
 from orchestrator.storage.local import LocalStore
 from orchestrator.uploads.model import Upload, UploadPart, UploadStatus
 from tests.factories import make_adapter, make_batch, make_file, make_fine_tuning, make_upload
+from tests.tiny_adapters import unpacked
+
+CARD = {"base_model": "yard-smoke"}
 
 
 @pytest.fixture
@@ -162,3 +168,25 @@ async def test_a_deleted_adapter_loses_its_bytes_once_nothing_needs_them(
     assert await housekeeping.remove_adapters(database, store) == 2
     assert await housekeeping.remove_adapters(database, store) == 0
     assert await store.size(key) is None
+
+
+async def test_an_adapter_brought_again_while_its_bytes_are_removed_keeps_its_own(
+    database: Database, tmp_path: Path
+) -> None:
+    files = unpacked(tmp_path / "files")
+    brought: list[StoredAdapter] = []
+
+    class BusyStore(LocalStore):
+        async def delete(self, keys: Iterable[str]) -> None:
+            brought.append(await put_adapter(self, "org_a", "ft_2", files, CARD))
+            await super().delete(keys)
+
+    store = BusyStore(tmp_path / "store")
+    first = await put_adapter(store, "org_a", "ft_1", files, CARD)
+    with database.transaction() as tx:
+        make_adapter(tx, digest=first.digest, key_prefix=first.key_prefix, deleted_at=clock.now())
+    assert await housekeeping.remove_adapters(database, store) == 1
+    assert [key async for key in store.list(first.key_prefix)] == []
+    (again,) = brought
+    assert again.digest == first.digest
+    assert (await fetch_adapter(store, again, tmp_path / "cache")).is_dir()

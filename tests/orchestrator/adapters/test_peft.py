@@ -71,6 +71,7 @@ async def test_an_adapter_survives_the_way_in_and_out(
         store,
         "org_a/files/f/content",
         organization_id="org_a",
+        import_id="ft_1",
         file_id="file-1",
         spec=spec,
         bytes_max=10**9,

@@ -1,4 +1,4 @@
-"""An adapter's bytes: once in the store, whole in every cache."""
+"""An adapter's bytes: sent once to the store, whole in every cache."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,27 +30,28 @@ class CountingStore(LocalStore):
 
 async def test_the_same_bytes_are_sent_once(tmp_path: Path):
     store = CountingStore(tmp_path / "store")
-    first = await put_adapter(store, "org_a", unpacked(tmp_path / "1"), CARD)
-    again = await put_adapter(store, "org_a", unpacked(tmp_path / "2"), CARD)
+    first = await put_adapter(store, "org_a", "ft_1", unpacked(tmp_path / "1"), CARD)
+    again = await put_adapter(store, "org_a", "ft_1", unpacked(tmp_path / "2"), CARD)
     assert (first, store.puts) == (again, 4)
     found = [listed.key async for listed in store.list("")]
     names = ("README.md", "adapter_config.json", "adapter_model.safetensors", "card.json")
-    assert found == [f"org_a/adapters/{first.digest}/{name}" for name in names]
+    assert found == [f"org_a/adapters/{first.digest}/ft_1/{name}" for name in names]
     assert (first.rank, first.target_modules) == (4, ("q_proj",))
     assert first.bytes == sum((tmp_path / "1" / name).stat().st_size for name in FILES)
 
 
-async def test_another_config_or_another_organization_is_another_object(tmp_path: Path, store: LocalStore):
+async def test_another_config_source_or_organization_is_another_object(tmp_path: Path, store: LocalStore):
     folder = unpacked(tmp_path / "1")
     other = unpacked(tmp_path / "2", config=lora_config(lora_alpha=9))
-    stored = [await put_adapter(store, "org_a", each, CARD) for each in (folder, other)]
-    stored.append(await put_adapter(store, "org_b", folder, CARD))
-    assert len({each.key_prefix for each in stored}) == 3
-    assert stored[0].digest == stored[2].digest
+    stored = [await put_adapter(store, "org_a", "ft_1", each, CARD) for each in (folder, other)]
+    stored.append(await put_adapter(store, "org_a", "ft_2", folder, CARD))
+    stored.append(await put_adapter(store, "org_b", "ft_1", folder, CARD))
+    assert len({each.key_prefix for each in stored}) == 4
+    assert stored[0].digest == stored[2].digest == stored[3].digest
 
 
 async def test_the_card_beside_it_is_for_people_too(tmp_path: Path, store: LocalStore):
-    stored = await put_adapter(store, "org_a", unpacked(tmp_path / "1"), CARD)
+    stored = await put_adapter(store, "org_a", "ft_1", unpacked(tmp_path / "1"), CARD)
     readme = (await store.get(keys.adapter_file(stored.key_prefix, "README.md"), size_max=10_000)).decode()
     assert readme.startswith('---\nbase_model: "yard-smoke"\nlibrary_name: peft\n')
     assert "| lora.r | 4 |" in readme
@@ -59,7 +60,7 @@ async def test_the_card_beside_it_is_for_people_too(tmp_path: Path, store: Local
 
 async def test_what_is_fetched_is_whole_and_fetched_once(tmp_path: Path, store: LocalStore):
     folder, cache = unpacked(tmp_path / "1"), tmp_path / "cache"
-    stored = await put_adapter(store, "org_a", folder, CARD)
+    stored = await put_adapter(store, "org_a", "ft_1", folder, CARD)
     home = await fetch_adapter(store, stored, cache)
     assert home == cache / stored.digest
     for name in FILES:
@@ -70,7 +71,7 @@ async def test_what_is_fetched_is_whole_and_fetched_once(tmp_path: Path, store: 
 
 
 async def test_damaged_bytes_are_never_in_the_cache(tmp_path: Path, store: LocalStore):
-    stored = await put_adapter(store, "org_a", unpacked(tmp_path / "1"), CARD)
+    stored = await put_adapter(store, "org_a", "ft_1", unpacked(tmp_path / "1"), CARD)
     await store.put(keys.adapter_file(stored.key_prefix, "adapter_config.json"), b"{}")
     with pytest.raises(AdapterDamaged):
         await fetch_adapter(store, stored, tmp_path / "cache")
@@ -81,7 +82,7 @@ async def test_damaged_bytes_are_never_in_the_cache(tmp_path: Path, store: Local
 
 
 async def test_many_may_fetch_the_same_at_once(tmp_path: Path, store: LocalStore):
-    stored = await put_adapter(store, "org_a", unpacked(tmp_path / "1"), CARD)
+    stored = await put_adapter(store, "org_a", "ft_1", unpacked(tmp_path / "1"), CARD)
     fetched = await asyncio.gather(*(fetch_adapter(store, stored, tmp_path / "cache") for _ in range(8)))
     assert set(fetched) == {tmp_path / "cache" / stored.digest}
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [stored.digest]

@@ -52,8 +52,7 @@ def prepare_lines(tmp_path: Path, tokenizer: str) -> Prepare:
                 "chat-only": ModelTokens(None, CONTEXT, (CHAT,), default_max_output=50),
                 "large": ModelTokens(None, CONTEXT, every),
             },
-            "permitted": frozenset({"small", "chat-only"}),
-            "tier_with": {"large": "Developer"},
+            "refused": {"large": "The model 'large' is not available. The Developer tier has it."},
             **changes,
         }
         return prepare(PreparationSpec(tmp_path / "input.jsonl", tmp_path, **options))
@@ -145,7 +144,7 @@ def test_prefix_hashes_are_the_same_in_every_process(prepare_lines: Prepare):
             line("a", model="large"),
             "model_not_permitted",
             "body.model",
-            "Your tier does not include the model 'large'. The Developer tier has it.",
+            "The model 'large' is not available. The Developer tier has it. Or use another model.",
         ),
         (
             line("a", model="chat-only"),
@@ -206,7 +205,7 @@ def test_groups_are_bounded_and_reported_and_change_nothing(
 def test_progress_grows_to_the_number_of_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(preparation, "GROUP_LINES_MAX", 4)
     (tmp_path / "input.jsonl").write_bytes(b"bad\n" * 10)
-    spec = PreparationSpec(tmp_path / "input.jsonl", tmp_path, LineLimits(100, 100), {}, frozenset())
+    spec = PreparationSpec(tmp_path / "input.jsonl", tmp_path, LineLimits(100, 100), {})
     heard: list[int] = []
     prepare(spec, heard.append)
     assert heard == [4, 8, 10]
@@ -214,7 +213,7 @@ def test_progress_grows_to_the_number_of_lines(tmp_path: Path, monkeypatch: pyte
 
 def test_what_goes_to_a_child_process_and_comes_back_can_be_pickled(prepare_lines: Prepare, tmp_path: Path):
     prepared = prepare_lines(line("a"), b"bad")
-    spec = PreparationSpec(tmp_path, tmp_path, LineLimits(1, 1), {}, frozenset(), only_lines=[1])
+    spec = PreparationSpec(tmp_path, tmp_path, LineLimits(1, 1), {}, only_lines=[1])
     assert pickle.loads(pickle.dumps(prepared)) == prepared
     assert pickle.loads(pickle.dumps(spec)) == spec
 
