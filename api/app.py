@@ -165,9 +165,8 @@ async def open_yard(settings: Settings) -> AsyncIterator[Yard]:
             preparation_slots=Slots("file validations at once"),
             datasets=datasets,
             dataset_slots=Slots("fine-tuning estimates at once"),
-            part_slots=Slots("upload parts at once (upload_parts_parallel)"),
             import_slots=Slots("adapter imports at once"),
-            request_slots=Slots("synchronous requests at once (requests_at_once)"),
+            request_slots=Slots("synchronous requests at once"),
             engines=await stack.enter_async_context(
                 httpx.AsyncClient(limits=ENGINE_CONNECTIONS, trust_env=False)
             ),

@@ -1,4 +1,5 @@
-"""How many of something one organization may have under way at once in this process."""
+"""How many of something one organization may have under way at once in this process: what a process can
+bear. What a tier allows is counted for all processes, by `orchestrator.limits.at_once`."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,14 +18,13 @@ class Slots:
         self._taken: Counter[str] = Counter()
 
     @contextmanager
-    def take(self, organization_id: str, *, limit: int, more: str = "") -> Iterator[None]:
-        """Hold one slot for the block. Raises QuotaExceeded where `limit` are taken already; `more` is
-        appended, about who may have more."""
+    def take(self, organization_id: str, *, limit: int) -> Iterator[None]:
+        """Hold one slot for the block. Raises QuotaExceeded where `limit` are taken already."""
         taken = self._taken[organization_id]
         if taken >= limit:
             raise QuotaExceeded(
                 f"Limit reached for {self._what}: limit {limit}, under way {taken}. "
-                f"Wait for one to end and send this again.{more}",
+                f"Wait for one to end and send this again.",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
         self._taken[organization_id] += 1

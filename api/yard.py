@@ -19,9 +19,9 @@ from orchestrator.storage.store import ObjectStore
 @dataclass(frozen=True)
 class Yard:
     """The yard as the API sees it. `preparations` reads a whole batch file in a child process, `datasets`
-    those of a fine-tuning job in another. The slots bound how many of those, of upload parts and of
-    adapters being brought one organization has under way. `prefect` asks the Prefect server for its health,
-    nothing else; `engines` sends synchronous requests."""
+    those of a fine-tuning job in another. The slots bound how many of those, of adapters being brought and of
+    synchronous requests one organization has under way in this process. `prefect` asks the Prefect server for
+    its health, nothing else; `engines` sends synchronous requests."""
 
     settings: Settings
     database: Database
@@ -33,7 +33,6 @@ class Yard:
     preparation_slots: Slots
     datasets: ChildPool
     dataset_slots: Slots
-    part_slots: Slots
     import_slots: Slots
     request_slots: Slots
     prefect: httpx.AsyncClient

@@ -20,6 +20,7 @@ from orchestrator.engines.model import BatchDemand
 from orchestrator.files.model import File
 from orchestrator.fine_tuning.model import FineTuningCheckpoint, FineTuningJob
 from orchestrator.fine_tuning.states import FINAL as FINE_TUNING_FINAL
+from orchestrator.limits import at_once
 from orchestrator.state_machine import transition
 from orchestrator.storage import keys
 from orchestrator.storage.store import ObjectStore
@@ -167,11 +168,13 @@ def _unused() -> tuple[ColumnElement[bool], ...]:
 
 
 async def forget_demands(database: Database) -> int:
-    """Demands of drivers that died and whose batch has ended since, and what nobody asks for any more."""
+    """Demands of drivers that died and whose batch has ended since, what nobody asks for any more, and what
+    dead processes had under way."""
     with database.transaction() as tx:
         ended = select(Batch.id).where(col(Batch.status).in_(FINAL))
         gone = tx.execute(delete(BatchDemand).where(col(BatchDemand.batch_id).in_(ended)))
-        return sandbox.forget_stale(tx) + int(gone.rowcount)  # type: ignore[attr-defined]  # a DELETE's cursor result has it
+        forgotten = int(gone.rowcount)  # type: ignore[attr-defined]  # a DELETE's cursor result has it
+        return forgotten + sandbox.forget_stale(tx) + at_once.forget_stale(tx)
 
 
 async def prune_webhooks(database: Database) -> int:

@@ -11,13 +11,14 @@ from orchestrator.batches.standing import standing
 from orchestrator.entitlements.effective import contracted, lowered
 from orchestrator.entitlements.tiers import Tier
 from orchestrator.fine_tuning.admission import live_jobs
+from orchestrator.limits import at_once
 from orchestrator.limits import service as limits
 from orchestrator.limits.buckets import BUCKETS
 from orchestrator.organizations.principal import Principal
 
 # Of one request or one file: nothing of them is ever used up.
-SIZES = ("file_bytes_max", "upload_bytes_max", "upload_parts_parallel", "batch_lines_max", "line_bytes_max")
-AT_ONCE = ("requests_at_once",)  # held by whoever serves the requests
+SIZES = ("file_bytes_max", "upload_bytes_max", "batch_lines_max", "line_bytes_max")
+AT_ONCE = ("upload_parts_parallel", "requests_at_once")
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,11 @@ def _of_scope(
             name, scope, sources.get(name, "tier"), model, getattr(tier, name), used, resets_at
         )
 
-    for name in (*SIZES, *AT_ONCE):
+    for name in SIZES:
         yield limit(name)
+    for name in AT_ONCE:
+        used = at_once.count(tx, organization_id=organization_id, project_id=project_id, limit=name)
+        yield limit(name, used)
     stands = standing(tx, organization_id=organization_id, now=now, project_id=project_id)
     midnight = datetime.combine(now.date() + timedelta(days=1), time(), now.tzinfo)
     yield limit("batch_lines_per_day", stands.lines_today, resets_at=midnight)

@@ -11,11 +11,10 @@ from api.sandbox import forward
 from api.sandbox.admission import admit
 from api.sandbox.request import read
 from api.yard import Yard
-from orchestrator.entitlements import checks, offers
-from orchestrator.entitlements.offers import Use
+from orchestrator.entitlements import checks
 from orchestrator.organizations.principal import Principal
 
-AT_ONCE_MAX = 64  # of one organization in one process, where its tier has no limit of its own
+AT_ONCE_MAX = 64  # of one organization in one process, those that wait for their adapter too
 
 router = APIRouter(tags=["Sandbox"])
 
@@ -46,12 +45,12 @@ async def create_response(asked: Request, yard: YardDep, caller: Caller) -> Resp
 
 async def _answer(yard: Yard, caller: Principal, asked: Request, endpoint: str) -> Response:
     tier = yard.tier(caller)
-    request = await read(
-        asked, endpoint, check_size=lambda size: checks.require(checks.request_size(yard.tiers, tier, size))
-    )
-    at_once = tier.requests_at_once or AT_ONCE_MAX
+
+    def check_size(size: int) -> None:
+        checks.require(checks.request_size(yard.tiers, tier, size))
+
     with ExitStack() as slot:
-        more = offers.more(yard.tiers, tier, "requests_at_once", models=[request.model], use=Use.SANDBOX)
-        slot.enter_context(yard.request_slots.take(caller.organization_id, limit=at_once, more=more))
+        slot.enter_context(yard.request_slots.take(caller.organization_id, limit=AT_ONCE_MAX))
+        request = await read(asked, endpoint, check_size=check_size)
         admitted = await admit(yard, caller, request)
         return await forward.answer(yard, asked, request, admitted, slot)

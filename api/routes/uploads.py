@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, Request
 
@@ -20,11 +21,14 @@ from orchestrator.errors import Conflict, Invalid, TooLarge
 from orchestrator.files import service as files
 from orchestrator.files.intake import removed_on_failure, take_in
 from orchestrator.files.model import File, Purpose
+from orchestrator.limits import at_once
 from orchestrator.organizations.principal import Principal
 from orchestrator.storage import keys
 from orchestrator.storage.store import ObjectMissing, ObjectStore, Stored
 from orchestrator.uploads import service as uploads
 from orchestrator.uploads.model import Upload, UploadPart
+
+PART_SECONDS_MAX = 3_600.0  # an upload waits no longer for its parts
 
 router = APIRouter(tags=["Uploads"])
 
@@ -66,11 +70,8 @@ def create_upload(body: CreateUpload, tx: Transaction, yard: YardDep, caller: Ca
 async def add_upload_part(upload_id: str, request: Request, yard: YardDep, caller: Caller) -> PartObject:
     """Send one part of at most 64 MB. Parts may be sent in any order; completing the upload orders
     them."""
-    tier = yard.tier(caller)
-    more = offers.more(yard.tiers, tier, "upload_parts_parallel")
-    with yard.part_slots.take(caller.organization_id, limit=tier.upload_parts_parallel, more=more):
-        upload = await asyncio.to_thread(_pending, yard, caller, upload_id)
-        part_id = ids.new("part_")
+    part_id = ids.new("part_")
+    async with _under_way(yard, caller, upload_id, part_id) as upload:
         key = keys.upload_part(caller.organization_id, upload.id, part_id)
         async with removed_on_failure(yard.store, key):
             stored = await _receive_part(request, yard.store, key)
@@ -196,11 +197,36 @@ async def _joined(store: ObjectStore, ordered: Sequence[UploadPart]) -> AsyncIte
         raise Conflict("The upload was completed or cancelled by another request.") from None
 
 
-def _pending(yard: Yard, caller: Principal, upload_id: str) -> Upload:
-    with yard.database.read() as tx:
-        upload = uploads.get(tx, organization_id=caller.organization_id, upload_id=upload_id)
-        uploads.require_pending(upload)
-        return upload
+@asynccontextmanager
+async def _under_way(yard: Yard, caller: Principal, upload_id: str, part_id: str) -> AsyncIterator[Upload]:
+    """The upload, while one more of its organization's parts is received. Raises NotFound, Conflict where it
+    has ended, QuotaExceeded."""
+    tier = yard.contracted(caller)
+
+    def begin() -> Upload:
+        with yard.database.transaction() as tx:
+            upload = uploads.get(tx, organization_id=caller.organization_id, upload_id=upload_id)
+            uploads.require_pending(upload)
+            at_once.begin(
+                tx,
+                part_id,
+                organization_id=caller.organization_id,
+                project_id=caller.project_id,
+                limit="upload_parts_parallel",
+                allowed=tier.upload_parts_parallel,
+                seconds=PART_SECONDS_MAX,
+                more=offers.more(yard.tiers, tier, "upload_parts_parallel"),
+            )
+            return upload
+
+    def end() -> None:
+        with yard.database.transaction() as tx:
+            at_once.end(tx, part_id)
+
+    try:
+        yield await asyncio.to_thread(begin)
+    finally:
+        await asyncio.shield(asyncio.to_thread(end))
 
 
 def _ordered(

@@ -16,9 +16,11 @@ from orchestrator.adapters.service import unknown
 from orchestrator.batches.segments import LineUsage
 from orchestrator.engines import sandbox
 from orchestrator.engines.sandbox import Absent, Place
-from orchestrator.entitlements import checks
+from orchestrator.entitlements import checks, offers
 from orchestrator.entitlements.effective import lowered
+from orchestrator.entitlements.offers import Use
 from orchestrator.errors import Invalid, Unavailable
+from orchestrator.limits import at_once
 from orchestrator.limits import service as limits
 from orchestrator.limits.service import Taken
 from orchestrator.metering import ledger, price_lists
@@ -28,6 +30,7 @@ from orchestrator.organizations.principal import Principal
 from orchestrator.spending import alerts, caps
 
 COLD = "model_cold"
+UNDER_WAY_SECONDS_MAX = 900.0  # what its process did not live to end counts so long, and so does a stream
 LOADING_SECONDS_MAX = 5.0  # a request waits so long for its adapter to be loaded
 LOADING_LOOK_SECONDS = 0.25
 RETRY_LOADING_SECONDS = 2.0
@@ -72,9 +75,16 @@ def settle(yard: Yard, admitted: Admitted, used: LineUsage | None) -> None:
     counted = used or LineUsage()
     fresh = counted.input_tokens - counted.cached_tokens + counted.output_tokens
     with yard.database.transaction() as tx:
+        at_once.end(tx, admitted.id)
         limits.settle(tx, admitted.taken, tokens=fresh)
         if used is not None:
             _charge(tx, admitted, _tokens(used))
+
+
+def leave(yard: Yard, admitted: Admitted) -> None:
+    """Nothing was answered and nobody is left to have it: what was reserved of the limits stays used."""
+    with yard.database.transaction() as tx:
+        at_once.end(tx, admitted.id)
 
 
 def loading(model: ServedModel) -> Unavailable:
@@ -106,6 +116,18 @@ def _admit(yard: Yard, caller: Principal, request: SandboxRequest) -> Admitted |
         place = sandbox.find(tx, model)
         if isinstance(place, Absent):
             return _Turned(model, place)
+        id = ids.new("req_")
+        at_once.begin(
+            tx,
+            id,
+            organization_id=own,
+            project_id=caller.project_id,
+            limit="requests_at_once",
+            allowed=tier.requests_at_once,
+            project_allowed=caller.project_limits.get("requests_at_once"),
+            seconds=UNDER_WAY_SECONDS_MAX,
+            more=offers.more(yard.tiers, tier, "requests_at_once", models=[request.model], use=Use.SANDBOX),
+        )
         taken = limits.take(
             tx,
             limits.Caller(
@@ -120,7 +142,7 @@ def _admit(yard: Yard, caller: Principal, request: SandboxRequest) -> Admitted |
         )
         prices = price_lists.current(tx, yard.registry.prices(), organization_id=own)
         rate = Rate(prices[model.base], tier.sandbox_discount)
-        return Admitted(ids.new("req_"), caller, model, place, taken, rate)
+        return Admitted(id, caller, model, place, taken, rate)
 
 
 def _charge(tx: Session, admitted: Admitted, tokens: Mapping[str, int]) -> None:

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from api.sandbox.admission import Admitted, loading, settle
+from api.sandbox.admission import Admitted, leave, loading, settle
 from api.sandbox.events import EventTooLarge, split
 from api.sandbox.request import SandboxRequest
 from api.yard import Yard
@@ -42,6 +42,7 @@ async def answer(
             return _Stream(yard, request, admitted, reply, slot.pop_all())
         used = read_usage(reply.content) if reply.status_code == _OK else None
     except ClientDisconnect:
+        await asyncio.shield(asyncio.to_thread(leave, yard, admitted))
         raise
     except BaseException as error:
         await asyncio.shield(asyncio.to_thread(settle, yard, admitted, None))
@@ -89,7 +90,9 @@ class _Stream(StreamingResponse):
     async def _end(self) -> None:
         await self._reply.aclose()
         used = self._tally.used()
-        if used is not None or self._failed:
+        if used is None and not self._failed:
+            await asyncio.to_thread(leave, self._yard, self._admitted)
+        else:
             await asyncio.to_thread(settle, self._yard, self._admitted, None if self._failed else used)
 
 

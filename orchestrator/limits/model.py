@@ -1,7 +1,9 @@
-"""How much of the limits on rates is used: the one state that every API process reads and writes."""
+"""How much of the limits is used, of rates and of what is under way at once: the one state that every API
+process reads and writes."""
 
 from datetime import datetime
 
+from sqlalchemy import Index
 from sqlmodel import Field, SQLModel
 
 from orchestrator.database.columns import moment
@@ -21,3 +23,17 @@ class RateUse(SQLModel, table=True):
     tokens_minute: float = 0.0
     tokens_day: float = 0.0
     at: datetime = moment(nullable=False)
+
+
+class Underway(SQLModel, table=True):
+    """One of something that counts against a limit on how many there are at once. What died before it could
+    end counts until `until`."""
+
+    __tablename__ = "underway"
+    __table_args__ = (Index("ix_underway_count", "organization_id", "limit", "until"),)
+
+    id: str = Field(primary_key=True, max_length=64)
+    organization_id: str = Field(foreign_key="organization.id", max_length=64)
+    project_id: str = Field(foreign_key="project.id", max_length=64)
+    limit: str = Field(max_length=64)
+    until: datetime = moment(nullable=False)

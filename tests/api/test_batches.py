@@ -102,7 +102,7 @@ def test_a_model_of_another_tier_is_a_403_that_names_the_tier(
     answer = free_customer.create_batch(free_customer.file_id(jsonl(1, model="org/large")))
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (403, "model_not_permitted")
-    assert "The Developer tier has it." in error["message"]
+    assert "The Developer tier (Pay per token; org/large at $0.50 input" in error["message"]
     assert answer.headers["x-should-retry"] == "false"
     assert count_batches(database, free_customer) == 0
 

@@ -152,9 +152,11 @@ def test_another_organization_s_file_cannot_be_brought(
     assert answer.text.replace(theirs, "file-unknown") == unknown.text
 
 
-def test_the_same_adapter_twice_is_two_models_over_the_same_bytes(trainer: Customer, remains: Look) -> None:
+def test_the_same_adapter_twice_is_two_models_and_deleting_one_leaves_the_other(
+    trainer: Customer, remains: Look
+) -> None:
     first, second = (bring(trainer).json()["data"]["fine_tuned_model"] for _ in range(2))
     assert first != second
-    assert len([key for key in remains(trainer).objects if key.endswith(".safetensors")]) == 1
+    assert len([key for key in remains(trainer).objects if key.endswith(".safetensors")]) == 2
     trainer.delete(f"/v1/models/{first}")
     assert trainer.get(f"/v1/models/{second}/content").status_code == 200

@@ -161,7 +161,8 @@ def test_a_tier_without_fine_tuning_is_a_403_that_names_the_one_that_has_it(
     error = refused.json()["error"]
     assert (refused.status_code, error["code"]) == (403, "not_available_for_plan")
     assert error["message"] == (
-        f"LoRA fine-tuning is not available on the {tier.title()} tier. The Enterprise tier has it."
+        f"LoRA fine-tuning is not available on the {tier.title()} tier (fine_tuning: false). "
+        "The Enterprise tier (By contract; yard-smoke at $0.50 per million trained tokens) has it."
     )
     assert refused.headers["x-should-retry"] == "false"
     assert count_jobs(database, theirs) == (0, 0)

@@ -13,11 +13,13 @@ from sqlmodel import select
 from orchestrator import clock
 from orchestrator.database.session import Database
 from orchestrator.engines.model import Engine, EngineStatus, SandboxDemand
+from orchestrator.limits import at_once
 from orchestrator.limits import service as limits
 from orchestrator.metering.model import Usage, UsageKind
 from tests.api.conftest import Customer
 from tests.api.test_limits import FREE, set_contract
 from tests.factories import make_engine
+from tests.yard_process import until
 
 pytestmark = pytest.mark.server
 
@@ -151,6 +153,36 @@ def test_a_stream_comes_chunk_by_chunk_without_the_counts_that_nobody_asked_for(
     assert [row.output_tokens for row in charges(database, customer)] == [5, 5]
 
 
+def test_every_ending_makes_room_for_the_next(
+    operator: Customer, customer: Customer, engine: type[PlayedEngine], database: Database
+) -> None:
+    set_contract(operator, customer, requests_at_once=1)
+
+    def under_way() -> int:
+        with database.read() as tx:
+            return at_once.count(
+                tx, organization_id=customer.organization_id, project_id=None, limit="requests_at_once"
+            )
+
+    for body in ({}, {"messages": []}, {"stream": True}, {}):
+        assert chat(customer, **body).status_code in (200, 400)
+        until(lambda: under_way() == 0, seconds=5.0, what="the request is counted no more")
+    with database.transaction() as tx:
+        at_once.begin(
+            tx,
+            "req_another",
+            organization_id=customer.organization_id,
+            project_id=customer.project_id,
+            limit="requests_at_once",
+            allowed=None,
+            seconds=60.0,
+            more="",
+        )
+    refused = chat(customer)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert "(requests_at_once) in your organization: Limit 1, Used 1" in refused.json()["error"]["message"]
+
+
 def test_what_the_engine_refuses_is_passed_on_and_free(
     customer: Customer, engine: type[PlayedEngine], database: Database
 ) -> None:
@@ -180,7 +212,11 @@ def test_a_model_that_is_not_warm_is_started_and_says_so(customer: Customer, dat
         ({"model": "nobody's"}, 404, "The model 'nobody's' does not exist or you do not have access to it."),
         ({"model": None}, 400, "Missing required parameter: 'model'."),
         ({"priority": -5}, 400, "Unknown parameter: 'priority'."),
-        ({"max_tokens": 10, "pad": "x" * 20_000}, 413, "at most 10,000 bytes"),
+        (
+            {"max_tokens": 10, "pad": "x" * 20_000},
+            413,
+            "(line_bytes_max) of the Developer tier: Limit 10,000",
+        ),
     ],
 )
 def test_what_cannot_be_answered_says_why(
@@ -192,7 +228,9 @@ def test_what_cannot_be_answered_says_why(
 
 def test_a_tier_without_the_model_names_the_one_that_has_it(free_customer: Customer) -> None:
     answer = chat(free_customer)
-    assert (answer.status_code, "The Developer tier has it" in answer.json()["error"]["message"]) == (
+    message = answer.json()["error"]["message"]
+    assert (answer.status_code, "The Developer tier (" in message, message.endswith(") has it.")) == (
         403,
+        True,
         True,
     )

@@ -85,7 +85,7 @@ def test_an_adapter_is_sized_as_its_base_and_counted_under_its_name(
         adapter = make_adapter(tx, project=make_project(tx))
         project = tx.get_one(Project, adapter.project_id)
         file = file_of(tx, project, {"yard-smoke": 1, adapter.id: 1})
-        found = prepared(tx, tmp_path, file, "yard-smoke", adapter.id)
+        found = prepared(tx, tmp_path, file, "yard-smoke", adapter.id, tier="enterprise")
         assert found.bad_lines == 0
         assert found.models.keys() == {"yard-smoke", adapter.id}
         assert found.models["yard-smoke"].max_output_tokens == found.models[adapter.id].max_output_tokens == 7
@@ -114,18 +114,29 @@ def test_an_adapter_that_the_operator_shares_is_everybodys(database: Database) -
         assert named_in(tx, REGISTRY, file)[shared.id].base == "yard-smoke"
 
 
-def test_an_adapter_of_a_base_that_the_tier_lacks_is_not_permitted(
+def test_a_tier_without_fine_tuning_uses_no_adapter_of_its_own_and_says_why(
     database: Database, tmp_path: Path
 ) -> None:
     with database.transaction() as tx:
-        project = make_project(tx)
-        adapter = make_adapter(tx, project=project, id="ft:large:acme::12345678", base_model="large")
-        file = file_of(tx, project, {adapter.id: 1})
+        adapter = make_adapter(tx, project=make_project(tx))
+        file = file_of(tx, tx.get_one(Project, adapter.project_id), {adapter.id: 1})
         (problem,) = prepared(tx, tmp_path, file, adapter.id).first_problems
         assert problem.code == "model_not_permitted"
-        assert "tier has it" in problem.message
+        assert "(fine_tuning: false); it stays listed" in problem.message
+        assert "The Enterprise tier (By contract) has it" in problem.message
         with pytest.raises(NotEntitled):
             check_limits(tx, file, lines=1, rules=Rules(TIERS, TIERS["free"], REGISTRY, priority=30))
+        check_limits(tx, file, lines=1, rules=Rules(TIERS, TIERS["enterprise"], REGISTRY, priority=30))
+
+
+def test_a_shared_adapter_needs_no_more_than_its_base(database: Database, tmp_path: Path) -> None:
+    with database.transaction() as tx:
+        shared = make_adapter(tx, shared=True)
+        large = make_adapter(tx, shared=True, id="ft:large:yard::12345678", base_model="large")
+        file = file_of(tx, make_project(tx), {shared.id: 1, large.id: 1})
+        (problem,) = prepared(tx, tmp_path, file, shared.id, large.id).first_problems
+        assert (problem.line, problem.code) == (2, "model_not_permitted")
+        assert "The Developer tier (" in problem.message
 
 
 def test_a_batch_that_was_validated_goes_on_with_a_deleted_adapter(database: Database) -> None:
@@ -141,9 +152,8 @@ def test_tokens_enqueued_for_adapters_count_towards_the_limit_of_their_base(data
     with database.transaction() as tx:
         project = make_project(tx)
         first, second = make_adapter(tx, project=project), make_adapter(tx, project=project)
-        tier = TIERS["developer"]
-        most = tier.queued_tokens_max
-        assert most is not None
+        most = 1_000_000
+        tier = TIERS["enterprise"].model_copy(update={"queued_tokens_max": most})
         rules = Rules(TIERS, tier, REGISTRY, priority=20)
         size = 4 * (most * 2 // 3)
         waiting = file_of(tx, project, {first.id: 1}, size=size)

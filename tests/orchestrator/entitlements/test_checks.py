@@ -80,7 +80,7 @@ def test_a_refusal_names_the_cheapest_tier_that_lifts_it(check: str):
     limit, ask, _ = AMOUNTS[check]
     beyond_free = refused(ask(TIERS["free"], bound("free", limit) + 1))
     assert beyond_free.lifted_by == "developer"
-    assert "The Developer tier allows" in beyond_free.message
+    assert "The Developer tier (Pay per token) allows" in beyond_free.message
 
 
 @pytest.mark.parametrize("check", ["file_size", "upload_size", "line_count", "queued_tokens"])
@@ -102,7 +102,7 @@ def test_lines_a_day_come_back_at_midnight():
     assert verdict.message == (
         "Limit reached on batch lines a day (batch_lines_per_day) of the Free tier: Limit 200, "
         "Used 150, Requested 80. Please try again in 12h00m. "
-        "Need more? The Developer tier allows any number."
+        "Need more? The Developer tier (Pay per token) allows any number."
     )
     with pytest.raises(QuotaExceeded) as error:
         checks.require(verdict)
@@ -136,8 +136,8 @@ def test_a_model_of_another_tier_is_refused_with_that_tier():
     verdict = refused(checks.model_permitted(TIERS, TIERS["free"], "large"))
     assert (verdict.code, verdict.lifted_by) == ("model_not_permitted", "developer")
     assert verdict.message == (
-        "The model 'large' is not available on the Free tier, which has yard-smoke. "
-        "The Developer tier has it."
+        "The model 'large' is not available on the Free tier (models: yard-smoke). "
+        "The Developer tier (Pay per token) has it."
     )
     with pytest.raises(NotEntitled):
         checks.require(verdict)
@@ -175,7 +175,7 @@ def test_a_window_that_cannot_be_read_is_answered_with_how_to_write_one(window: 
 def test_a_longer_window_is_lifted_by_the_tier_that_has_it():
     verdict = refused(checks.completion_window(TIERS, TIERS["free"], "7d"))
     assert verdict.lifted_by == "developer"
-    assert "The Developer tier allows 7d." in verdict.message
+    assert "The Developer tier (Pay per token) allows 7d." in verdict.message
 
 
 def test_an_allowed_verdict_raises_nothing():
@@ -187,7 +187,8 @@ def test_fine_tuning_is_lifted_by_the_cheapest_tier_that_has_it():
     verdict = refused(checks.fine_tuning_allowed(TIERS, TIERS["developer"]))
     assert (verdict.limit, verdict.lifted_by) == ("fine_tuning", "enterprise")
     with pytest.raises(
-        NotEntitled, match=r"not available on the Developer tier\. The Enterprise tier has it\."
+        NotEntitled,
+        match=r"the Developer tier \(fine_tuning: false\)\. The Enterprise tier \(By contract\) has it\.",
     ):
         checks.require(verdict)
 

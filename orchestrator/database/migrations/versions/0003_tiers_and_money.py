@@ -174,7 +174,6 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("organization_id", sa.String(length=64), nullable=False),
         sa.Column("project_id", sa.String(length=64), nullable=True),
-        sa.Column("key", sa.String(length=256), nullable=False),
         sa.Column("type", sa.String(length=64), nullable=False),
         sa.Column("data", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -183,9 +182,10 @@ def upgrade() -> None:
             ["organization.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("key"),
     )
-    op.create_index("ix_webhook_event_created", "webhook_event", ["created_at"], unique=False)
+    op.create_index(
+        op.f("ix_webhook_event_organization_id"), "webhook_event", ["organization_id"], unique=False
+    )
     op.create_table(
         "quote",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -261,11 +261,9 @@ def upgrade() -> None:
         sa.Column("previous_secret", sa.String(length=128), nullable=True),
         sa.Column("previous_secret_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("failing_since", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("exhausted", sa.Integer(), nullable=False),
         sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("disabled_reason", sa.String(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["organization_id"],
             ["organization.id"],
@@ -285,7 +283,7 @@ def upgrade() -> None:
         sa.Column("event_id", sa.String(length=64), nullable=False),
         sa.Column("endpoint_id", sa.String(length=64), nullable=False),
         sa.Column("organization_id", sa.String(length=64), nullable=False),
-        sa.Column("is_test", sa.Boolean(), nullable=False),
+        sa.Column("status", sa.String(length=32), nullable=False),
         sa.Column("attempts", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
@@ -309,9 +307,8 @@ def upgrade() -> None:
         "webhook_delivery",
         ["next_attempt_at"],
         unique=False,
-        postgresql_where=sa.text("next_attempt_at IS NOT NULL"),
+        postgresql_where=sa.text("status = 'pending'"),
     )
-    op.create_index("ix_webhook_delivery_created", "webhook_delivery", ["created_at"], unique=False)
     op.create_index(op.f("ix_webhook_delivery_event_id"), "webhook_delivery", ["event_id"], unique=False)
     op.create_index(
         "ix_webhook_delivery_list", "webhook_delivery", ["endpoint_id", "created_at", "id"], unique=False
@@ -390,11 +387,10 @@ def downgrade() -> None:
     op.drop_column("api_key", "member_id")
     op.drop_index("ix_webhook_delivery_list", table_name="webhook_delivery")
     op.drop_index(op.f("ix_webhook_delivery_event_id"), table_name="webhook_delivery")
-    op.drop_index("ix_webhook_delivery_created", table_name="webhook_delivery")
     op.drop_index(
         "ix_webhook_delivery_due",
         table_name="webhook_delivery",
-        postgresql_where=sa.text("next_attempt_at IS NOT NULL"),
+        postgresql_where=sa.text("status = 'pending'"),
     )
     op.drop_table("webhook_delivery")
     op.drop_index("ix_webhook_endpoint_list", table_name="webhook_endpoint")
@@ -404,7 +400,7 @@ def downgrade() -> None:
     op.drop_table("spend_hold")
     op.drop_index("ix_quote_list", table_name="quote")
     op.drop_table("quote")
-    op.drop_index("ix_webhook_event_created", table_name="webhook_event")
+    op.drop_index(op.f("ix_webhook_event_organization_id"), table_name="webhook_event")
     op.drop_table("webhook_event")
     op.drop_table("spend_limit")
     op.drop_index("ix_spend_alert_list", table_name="spend_alert")
