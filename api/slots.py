@@ -24,7 +24,7 @@ class Slots:
         if taken >= limit:
             raise QuotaExceeded(
                 f"Limit reached for {self._what}: limit {limit}, under way {taken}. "
-                f"Wait for one to end and send this again.",
+                "Wait for one to end and send this again.",
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
         self._taken[organization_id] += 1

@@ -9,6 +9,7 @@ from sqlmodel import Session, SQLModel
 from orchestrator import clock, ids
 from orchestrator.adapters.model import Adapter, Origin
 from orchestrator.batches.model import Batch
+from orchestrator.database.session import Database
 from orchestrator.engines.model import Engine
 from orchestrator.files.model import File, Purpose
 from orchestrator.fine_tuning.model import FineTuningJob, Method
@@ -18,7 +19,8 @@ from orchestrator.organizations.principal import Principal
 from orchestrator.storage import keys
 from orchestrator.uploads.model import Upload
 from orchestrator.webhooks import signing
-from orchestrator.webhooks.event_types import SUBSCRIBABLE
+from orchestrator.webhooks.event_types import SUBSCRIBABLE, EventType
+from orchestrator.webhooks.events import announce
 from orchestrator.webhooks.model import WebhookEndpoint
 
 Row = TypeVar("Row", bound=SQLModel)
@@ -195,6 +197,19 @@ def make_endpoint(tx: Session, *, project: Project | None = None, **columns: Any
         "updated_at": clock.now(),
     }
     return _add(tx, WebhookEndpoint(**values | columns))
+
+
+def complete_batches(database: Database, project: Project, *names: str) -> None:
+    """Announce to webhooks that the batches of these ids have been completed."""
+    with database.transaction() as tx:
+        for name in names:
+            announce(
+                tx,
+                organization_id=project.organization_id,
+                project_id=project.id,
+                type=EventType.BATCH_COMPLETED,
+                resource_id=name,
+            )
 
 
 def _add(tx: Session, row: Row) -> Row:

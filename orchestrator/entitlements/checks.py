@@ -131,14 +131,9 @@ def fine_tuning_allowed(tiers: Tiers, tier: Tier, *, model: str | None = None) -
     return Refused(
         limit="fine_tuning",
         value="false",
-        used=0,
         requested="true",
-        resets_at=None,
-        wait_seconds=None,
         lifted_by=lifted_by.name if lifted_by else None,
         kind=NotEntitled,
-        code=None,
-        param=None,
         message=f"LoRA fine-tuning is not available on the {tier.title} tier (fine_tuning: false). "
         + _has_it(tiers, tier, lifted_by, [model] if model else offers.named(tier), Use.TRAINING),
     )
@@ -152,10 +147,7 @@ def own_adapter_refused(
     return Refused(
         limit="fine_tuning",
         value="false",
-        used=0,
         requested=adapter,
-        resets_at=None,
-        wait_seconds=None,
         lifted_by=lifted_by.name if lifted_by else None,
         kind=NotEntitled,
         code="model_not_permitted",
@@ -191,10 +183,7 @@ def model_permitted(tiers: Tiers, tier: Tier, model: str, *, param: str = "body.
     return Refused(
         limit="models",
         value=", ".join(tier.models),
-        used=0,
         requested=model,
-        resets_at=None,
-        wait_seconds=None,
         lifted_by=lifted_by.name if lifted_by else None,
         kind=NotEntitled,
         code="model_not_permitted",
@@ -220,10 +209,7 @@ def completion_window(tiers: Tiers, tier: Tier, window: str) -> Verdict:
     return Refused(
         limit="completion_window_hours_max",
         value=allowed,
-        used=0,
         requested=window,
-        resets_at=None,
-        wait_seconds=None,
         lifted_by=lifted_by.name if lifted_by else None,
         kind=Invalid,
         code="invalid_value",

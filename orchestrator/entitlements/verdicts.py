@@ -17,7 +17,7 @@ class Allowed:
     """Nothing stands against it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Refused:
     """Why not. `limit` is the key in tiers.toml and `value` what the tier has there; `lifted_by` is
     the name of the cheapest tier that would allow it, None where no tier does. `kind` is the error
@@ -25,14 +25,14 @@ class Refused:
 
     limit: str
     value: int | str
-    used: int
+    used: int = 0
     requested: int | str
-    resets_at: datetime | None
-    wait_seconds: float | None
+    resets_at: datetime | None = None
+    wait_seconds: float | None = None
     lifted_by: str | None
     kind: type[YardError]
-    code: str | None
-    param: str | None
+    code: str | None = None
+    param: str | None = None
     message: str
 
 

@@ -18,10 +18,8 @@ from orchestrator.database.session import Database
 from orchestrator.organizations.model import Project
 from orchestrator.settings import Settings
 from orchestrator.webhooks import deliveries
-from orchestrator.webhooks.event_types import EventType
-from orchestrator.webhooks.events import announce
 from orchestrator.webhooks.model import WebhookDelivery, WebhookEndpoint
-from tests.factories import make_endpoint, make_project
+from tests.factories import complete_batches, make_endpoint, make_project
 from tests.receiver import Receiver, receiving
 
 SECONDS_MAX = 10.0
@@ -66,18 +64,6 @@ def listen(database: Database, project: Project, receiver: Receiver) -> WebhookE
         return make_endpoint(tx, project=project, url=receiver.url)
 
 
-def happen(database: Database, project: Project, *names: str) -> None:
-    with database.transaction() as tx:
-        for name in names:
-            announce(
-                tx,
-                organization_id=project.organization_id,
-                project_id=project.id,
-                type=EventType.BATCH_COMPLETED,
-                resource_id=name,
-            )
-
-
 async def until(reached: Callable[[], bool], what: str) -> None:
     async with asyncio.timeout(SECONDS_MAX):
         while not await asyncio.to_thread(reached):  # raises TimeoutError: not in time
@@ -96,7 +82,7 @@ async def test_what_is_announced_arrives_and_the_official_client_unwraps_it(
 ) -> None:
     receiver, _ = receivers
     endpoint = listen(database, project, receiver)
-    happen(database, project, "batch_1")
+    complete_batches(database, project, "batch_1")
     told.set()
     await until(lambda: all_delivered(database), "the delivery")
     (got,) = receiver.received
@@ -111,11 +97,11 @@ async def test_a_slow_endpoint_holds_up_nobody_else(
     slow, quick = receivers
     slow.held.set()
     listen(database, project, slow)
-    happen(database, project, *(f"batch_{number}" for number in range(2 * deliveries.AT_ONCE_MAX)))
+    complete_batches(database, project, *(f"batch_{number}" for number in range(2 * deliveries.AT_ONCE_MAX)))
     told.set()
     await until(lambda: len(slow.received) == deliveries.AT_ONCE_MAX, "all that one may have under way")
     listen(database, project, quick)
-    happen(database, project, "batch_last")
+    complete_batches(database, project, "batch_last")
     told.set()
     await until(lambda: len(quick.received) == 1, "the quick one's")
     assert len(slow.received) == deliveries.AT_ONCE_MAX
@@ -143,7 +129,7 @@ async def test_what_was_sent_and_not_recorded_is_sent_again_under_the_same_id(
     monkeypatch.setattr(deliveries, "record", breaking)
     monkeypatch.setattr(deliveries, "LEASE_SECONDS", 0.3)
     listen(database, project, receiver)
-    happen(database, project, "batch_1")
+    complete_batches(database, project, "batch_1")
     told.set()
     await until(lambda: all_delivered(database), "the second attempt")
     first, second = receiver.received

@@ -13,9 +13,8 @@ from orchestrator.organizations.model import Organization, Project
 from orchestrator.webhooks import deliveries, endpoints, schedule
 from orchestrator.webhooks.deliveries import AT_ONCE_MAX, Attempt, Outgoing
 from orchestrator.webhooks.event_types import EventType
-from orchestrator.webhooks.events import announce
 from orchestrator.webhooks.model import DeliveryStatus, WebhookDelivery, WebhookEndpoint, WebhookEvent
-from tests.factories import make_endpoint, make_project
+from tests.factories import complete_batches, make_endpoint, make_project
 from tests.orchestrator.webhooks.conftest import MakeEndpoint
 
 START = datetime(2027, 1, 1, 12).astimezone()
@@ -27,18 +26,6 @@ def time(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
     moments = [START]
     monkeypatch.setattr(clock, "now", lambda: moments[-1])
     return moments
-
-
-def happen(database: Database, project: Project, *names: str) -> None:
-    with database.transaction() as tx:
-        for name in names:
-            announce(
-                tx,
-                organization_id=project.organization_id,
-                project_id=project.id,
-                type=EventType.BATCH_COMPLETED,
-                resource_id=name,
-            )
 
 
 def claim(database: Database, *, limit: int = 100, busy: frozenset[str] = frozenset()) -> list[Outgoing]:
@@ -61,7 +48,7 @@ def test_a_delivery_that_is_answered_is_done(
     database: Database, project: Project, endpoint: MakeEndpoint
 ) -> None:
     hook = endpoint(failing_since=START, exhausted=3)
-    happen(database, project, "batch_1")
+    complete_batches(database, project, "batch_1")
     (outgoing,) = claim(database)
     assert (outgoing.url, outgoing.secrets) == (hook.url, (hook.secret,))
     record(database, outgoing, 204)
@@ -77,7 +64,7 @@ def test_who_dies_between_sending_and_recording_leaves_it_due_with_the_same_id_a
     database: Database, project: Project, endpoint: MakeEndpoint, time: list[datetime]
 ) -> None:
     endpoint()
-    happen(database, project, "batch_1")
+    complete_batches(database, project, "batch_1")
     (first,) = claim(database)
     assert claim(database) == []
     time.append(START + timedelta(seconds=deliveries.LEASE_SECONDS))
@@ -96,7 +83,7 @@ def test_attempts_follow_the_schedule_until_none_is_left(
     database: Database, project: Project, endpoint: MakeEndpoint, time: list[datetime]
 ) -> None:
     hook = endpoint()
-    happen(database, project, "batch_1")
+    complete_batches(database, project, "batch_1")
     ids = set()
     for wait in (*schedule.BACKOFF, None):
         (outgoing,) = claim(database)
@@ -120,9 +107,9 @@ def test_one_endpoint_cannot_have_all_the_room(
     database: Database, project: Project, endpoint: MakeEndpoint
 ) -> None:
     slow = endpoint()
-    happen(database, project, *(f"batch_{number}" for number in range(10)))
+    complete_batches(database, project, *(f"batch_{number}" for number in range(10)))
     quick = endpoint()
-    happen(database, project, "batch_last")
+    complete_batches(database, project, "batch_last")
     claimed = [outgoing.endpoint_id for outgoing in claim(database)]
     assert claimed.count(slow.id) == AT_ONCE_MAX
     assert claimed.count(quick.id) == 1
@@ -134,7 +121,7 @@ def test_an_endpoint_that_is_gone_is_disabled_at_once_and_the_others_are_told(
     database: Database, project: Project, endpoint: MakeEndpoint
 ) -> None:
     gone = endpoint(name="gone")
-    happen(database, project, "batch_1", "batch_2")
+    complete_batches(database, project, "batch_1", "batch_2")
     with database.transaction() as tx:
         organization = tx.get_one(Organization, project.organization_id)
         other = make_endpoint(tx, project=make_project(tx, organization=organization), event_types=[])
@@ -159,7 +146,7 @@ def test_an_endpoint_that_fails_for_five_days_is_disabled(
     database: Database, project: Project, endpoint: MakeEndpoint, time: list[datetime]
 ) -> None:
     hook = endpoint(failing_since=START - schedule.FAILING_MAX)
-    happen(database, project, "batch_1")
+    complete_batches(database, project, "batch_1")
     record(database, claim(database)[0], None, "no answer within 15 seconds")
     with database.transaction() as tx:
         disabled = tx.get_one(WebhookEndpoint, hook.id)
@@ -211,7 +198,7 @@ def test_what_is_deleted_while_it_is_sent_is_forgotten(
     database: Database, project: Project, endpoint: MakeEndpoint
 ) -> None:
     hook = endpoint()
-    happen(database, project, "batch_1")
+    complete_batches(database, project, "batch_1")
     (outgoing,) = claim(database)
     with database.transaction() as tx:
         endpoints.delete(tx, tx.get_one(WebhookEndpoint, hook.id), actor="key_1")
@@ -224,7 +211,7 @@ def test_an_endpoint_sees_its_own_deliveries_alone(
     database: Database, project: Project, endpoint: MakeEndpoint
 ) -> None:
     one, other = endpoint(event_types=["batch.completed"]), endpoint(event_types=["batch.failed"])
-    happen(database, project, "batch_1")
+    complete_batches(database, project, "batch_1")
     with database.transaction() as tx:
         assert deliveries.get(tx, one, only(tx).id)
         with pytest.raises(NotFound):
@@ -235,7 +222,7 @@ def test_the_log_is_kept_for_a_month_and_what_is_pending_longer(
     database: Database, project: Project, endpoint: MakeEndpoint, time: list[datetime]
 ) -> None:
     endpoint()
-    happen(database, project, "batch_1", "batch_2")
+    complete_batches(database, project, "batch_1", "batch_2")
     record(database, claim(database)[0])
     time.append(START + timedelta(days=deliveries.LOG_DAYS))
     with database.transaction() as tx:

@@ -13,8 +13,8 @@ def example() -> TrainingSpec:
     return TrainingSpec(
         base="/models/base",
         base_id="base",
-        train=Path("/work/train.tokens"),
-        folder=Path("/work"),
+        train=Path("/scratch/train.tokens"),
+        folder=Path("/scratch"),
         seed=1,
         n_epochs=2,
         batch_size=8,
