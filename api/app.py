@@ -38,6 +38,7 @@ from api.routes import (
     price_lists,
     projects,
     quotes,
+    reservations,
     sandbox,
     spending,
     tiers,
@@ -62,7 +63,7 @@ ROUTES = (
     *(files, validations, uploads, batches, fine_tuning, fine_tuning_estimates, fine_tunings),
     *(models, sandbox, tiers, limits, usage, quotes, invoices, spending),
     *(organizations, projects, keys, admin_keys, members, invitations, joining, audit_logs),
-    *(webhooks, operators, price_lists),
+    *(webhooks, operators, price_lists, reservations),
 )
 
 OPEN_ROUTES = (tiers, joining)  # need no key

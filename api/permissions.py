@@ -56,6 +56,7 @@ FAMILIES: Mapping[str, Family] = {
     f"{PROJECT}/api_keys": Family.KEYS,
     "/organization/admin_api_keys": Family.KEYS,
     "/organizations": Family.YARD,
+    "/reservations": Family.YARD,
 }
 
 # Routes that are not of their path's family. None: every key may, whatever its scopes.

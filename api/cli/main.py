@@ -19,7 +19,9 @@ from api.cli import (
     models,
     organizations,
     projects,
+    quotes,
     render,
+    reservations,
     spend,
     up,
     usage,
@@ -76,6 +78,7 @@ app.command()(models.tiers)
 app.command()(limits.limits)
 app.command()(usage.usage)
 app.command()(usage.invoice)
+app.command()(quotes.quotes)
 app.add_typer(batch.app, name="batch")
 app.add_typer(fine_tune.app, name="fine-tune")
 app.add_typer(files.app, name="files")
@@ -83,6 +86,7 @@ app.add_typer(models.app, name="model")
 app.add_typer(spend.app, name="spend")
 app.add_typer(webhooks.app, name="webhook")
 app.add_typer(organizations.app, name="org")
+app.add_typer(reservations.app, name="reservation")
 app.add_typer(projects.app, name="project")
 app.add_typer(keys.app, name="key")
 app.add_typer(members.app, name="member")

@@ -6,9 +6,12 @@ import typer
 
 from api.cli import render
 from api.cli.client import connect
+from api.cli.limit_options import Limit, values
+from api.cli.reservations import amount
 
 app = typer.Typer(
-    no_args_is_help=True, help="See your organization; make others and set their tiers (operators)."
+    no_args_is_help=True,
+    help="See your organization; make others, set their tiers and contracts (operators).",
 )
 
 OrganizationId = Annotated[str, typer.Argument(metavar="ORG_ID", help="for example org_8k2m…")]
@@ -23,10 +26,13 @@ def show_organization(json: Json = False) -> None:
     if json:
         render.show_json(found)
         return
+    reserved = ", ".join(f"{amount(part)} of {part['model']}" for part in found["reserved"])
     render.facts(
         [
             ("organization", f"{found['name']} ({found['id']})"),
             ("plan", found["plan"]["title"]),
+            ("support", found["plan"]["support_contact"] or found["plan"]["support"]),
+            ("reserved", reserved or None),
             ("project", found["project_id"]),
             ("key", found["key"]["id"]),
             ("role", found["key"]["role"]),
@@ -82,3 +88,44 @@ def set_tier(organization_id: OrganizationId, tier: str, json: Json = False) -> 
         render.show_json(changed)
     else:
         render.out.print(f"{changed['name']} is in tier {changed['tier']} now")
+
+
+@app.command("contract")
+def set_contract(
+    organization_id: OrganizationId,
+    limit: Limit = None,
+    priority: Annotated[
+        int | None, typer.Option(help="Added to the tier's: -1 is sooner, within the tier.")
+    ] = None,
+    support_contact: Annotated[
+        str | None, typer.Option(metavar="WHO", help="Whom its people write to; '' for the tier's.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what an organization's contract has in place of its tier's, or change what is named, from its next
+    request on. Limits named here take the place of all that were set.
+
+    ```
+    yard org contract org_… --limit concurrent_batches=100 --limit queued_tokens_max=none
+    yard org contract org_… --priority -2 --support-contact ada@example.com
+    ```
+    """
+    path = f"/organizations/{organization_id}"
+    changes = {} if priority is None else {"priority": priority}
+    contact = {} if support_contact is None else {"support_contact": support_contact or None}
+    with connect("operator") as yard:
+        if limit:
+            yard.post(f"{path}/limits", {"limits": values(limit)})
+        found = yard.post(path, changes | contact) if changes or contact else yard.get(path)
+    if json:
+        render.show_json(found)
+        return
+    render.facts(
+        [
+            ("organization", f"{found['name']} ({found['id']})"),
+            ("tier", found["tier"]),
+            ("priority", f"{found['priority']:+d}"),
+            ("support", found["support_contact"]),
+            *((name, "any" if most is None else most) for name, most in found["limits"].items()),
+        ]
+    )

@@ -6,10 +6,11 @@ import typer
 
 from api.cli import render
 from api.cli.client import connect
+from api.cli.limit_options import Limit, values
 
 ITEMS_MAX = 1_000
 
-app = typer.Typer(no_args_is_help=True, help="List projects; make, rename and archive them (owners).")
+app = typer.Typer(no_args_is_help=True, help="List projects; make, limit, rename and archive them (owners).")
 
 ProjectId = Annotated[str, typer.Argument(metavar="PROJ_ID", help="for example proj_8k2m…")]
 Json = Annotated[bool, typer.Option("--json", help="The API's own answer, for scripts.")]
@@ -56,6 +57,23 @@ def rename_project(project_id: ProjectId, name: str, json: Json = False) -> None
     with connect() as yard:
         changed = yard.post(f"/organization/projects/{project_id}", {"name": name})
     render.show_json(changed) if json else render.out.print(f"{project_id} is called {changed['name']} now")
+
+
+@app.command("limit")
+def limit_project(project_id: ProjectId, limit: Limit = None, json: Json = False) -> None:
+    """Lower limits of a project, in place of all that were set for it; without any, it has its
+    organization's. `yard limits` with a key of the project shows them.
+
+    ```
+    yard project limit proj_… --limit concurrent_batches=2 --limit requests_per_minute=10
+    ```
+    """
+    with connect() as yard:
+        changed = yard.post(f"/organization/projects/{project_id}/limits", {"limits": values(limit or [])})
+    if json:
+        render.show_json(changed)
+    else:
+        render.facts([("project", project_id), *changed["limits"].items()])
 
 
 @app.command("archive")

@@ -12,6 +12,7 @@ from api.schemas.projects import NameProject, ProjectObject
 from api.schemas.wire import Deleted, ListOf
 from api.yard import Yard
 from orchestrator.database.pages import Order, PageRequest
+from orchestrator.entitlements import effective
 from orchestrator.errors import Invalid
 from orchestrator.organizations import keys, members, projects
 from orchestrator.organizations import service as organizations
@@ -48,10 +49,22 @@ def retrieve_any_organization(organization_id: str, tx: Read) -> OrganizationObj
 def change_organization(
     organization_id: str, body: ChangeOrganization, tx: Transaction, yard: YardDep, caller: Caller
 ) -> OrganizationObject:
-    """Move an organization to another tier, from its next request on."""
-    _check_tier(yard, body.tier)
-    changed = organizations.set_tier(tx, organization_id=organization_id, tier=body.tier, actor=caller.key_id)
-    return OrganizationObject.of(changed)
+    """Move an organization to another tier, or change what its contract has besides limits and prices: its
+    priority within the tier, and whom its people write to. From its next request on."""
+    organization = organizations.get(tx, organization_id)
+    if body.tier is not None:
+        _check_tier(yard, body.tier)
+        organizations.set_tier(tx, organization_id=organization_id, tier=body.tier, actor=caller.key_id)
+    priority, contact = organization.priority, organization.support_contact
+    if body.priority is not None:
+        effective.check_priority(yard.tiers, yard.tiers[organization.tier], body.priority)
+        priority = body.priority
+    if "support_contact" in body.model_fields_set:
+        contact = body.support_contact
+    organizations.set_contract(
+        tx, organization, priority=priority, support_contact=contact, actor=caller.key_id
+    )
+    return OrganizationObject.of(organization)
 
 
 @router.post("/{organization_id}/projects")

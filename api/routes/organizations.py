@@ -5,8 +5,10 @@ from fastapi import APIRouter
 from api.auth import Caller
 from api.deps import Read, YardDep
 from api.schemas.organizations import BatchUse, OrganizationObject, OwnKey, OwnOrganization
+from api.schemas.reservations import ReservationObject
 from orchestrator import clock
 from orchestrator.batches.standing import standing
+from orchestrator.engines import reservations
 from orchestrator.organizations.model import Organization
 from orchestrator.organizations.scopes import allowed
 
@@ -27,7 +29,8 @@ def retrieve_organization(tx: Read, yard: YardDep, caller: Caller) -> OwnOrganiz
             scopes=sorted(allowed(caller.role, caller.scopes)),
             member_id=caller.member_id,
         ),
-        plan=yard.tiers[organization.tier],
+        plan=yard.contracted(caller),
+        reserved=[ReservationObject.of(row) for row in reservations.of_organization(tx, organization.id)],
         use=BatchUse(
             live_batches=used.live_batches,
             batch_lines_today=used.lines_today,

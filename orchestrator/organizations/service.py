@@ -75,3 +75,25 @@ def set_tier(tx: Session, *, organization_id: str, tier: str, actor: str = SYSTE
         )
         organization.tier = tier
     return organization
+
+
+def set_contract(
+    tx: Session, organization: Organization, *, priority: int, support_contact: str | None, actor: str
+) -> None:
+    """What a contract adds to the tier's priority, and whom its people write to. Whether the tier has such a
+    priority is the caller's check."""
+    before = {"priority": organization.priority, "support_contact": organization.support_contact}
+    after = {"priority": priority, "support_contact": support_contact}
+    changed = [name for name in after if after[name] != before[name]]
+    if not changed:
+        return
+    organization.priority, organization.support_contact = priority, support_contact
+    audit.record(
+        tx,
+        Action.ORGANIZATION_UPDATED,
+        organization_id=organization.id,
+        actor=actor,
+        subject_id=organization.id,
+        before={name: before[name] for name in changed},
+        after={name: after[name] for name in changed},
+    )

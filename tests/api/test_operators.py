@@ -19,6 +19,9 @@ from tests.api.conftest import Customer
         ("GET", "/v1/organizations/{own}/api_keys"),
         ("POST", "/v1/organizations/{own}/api_keys"),
         ("DELETE", "/v1/organizations/{own}/api_keys/key_x"),
+        ("GET", "/v1/reservations"),
+        ("POST", "/v1/organizations/{own}/reservations"),
+        ("DELETE", "/v1/organizations/{own}/reservations/yard-smoke"),
     ],
 )
 def test_to_a_customer_the_operator_s_routes_do_not_exist(customer: Customer, method: str, path: str) -> None:
@@ -81,6 +84,12 @@ def test_a_project_has_keys_of_its_own_and_shares_its_organization_s_files(
         ("/{own}/api_keys", {"name": "x", "project_id": "proj_unknown"}, 404),
         ("/{own}/api_keys", {"name": "x", "role": "king"}, 400),
         ("/{own}", {"tier": "platinum"}, 400),
+        ("/{own}", {"priority": -900}, 400),
+        ("/{own}/reservations", {"model": "nobody", "share": 0.5}, 400),
+        ("/{own}/reservations", {"model": "yard-smoke"}, 400),
+        ("/{own}/reservations", {"model": "yard-smoke", "share": 1.5}, 400),
+        ("/{own}/reservations", {"model": "yard-smoke", "engines": 99}, 409),
+        ("/org_unknown/reservations", {"model": "yard-smoke", "share": 0.5}, 404),
     ],
 )
 def test_what_cannot_be_is_refused(operator: Customer, path: str, body: dict[str, Any], status: int) -> None:
@@ -133,3 +142,53 @@ def test_a_customer_cannot_make_an_operator(customer: Customer) -> None:
     assert "does not have the scope 'yard:write'" in refused.json()["error"]["message"]
     invite = {"email": "a@b.test", "role": "operator"}
     assert customer.post("/v1/organization/invites", json=invite).status_code == 400
+
+
+def test_a_contract_s_priority_and_contact_are_on_the_plan_page(
+    operator: Customer, trainer: Customer
+) -> None:
+    path = f"/v1/organizations/{trainer.organization_id}"
+    operator.post(f"{path}/limits", json={"limits": {"concurrent_batches": 7}})
+    changed = operator.post(path, json={"priority": -3, "support_contact": "ada@example.com"}).json()
+    assert (changed["tier"], changed["priority"], changed["support_contact"]) == (
+        "enterprise",
+        -3,
+        "ada@example.com",
+    )
+    seen = trainer.get("/v1/organization").json()
+    assert (seen["plan"]["support_contact"], seen["plan"]["concurrent_batches"]) == ("ada@example.com", 7)
+    assert operator.post(path, json={"support_contact": None}).json()["priority"] == -3
+    entries = trainer.get("/v1/organization/audit_logs").json()["data"][:2]
+    assert [(entry["before"], entry["after"]) for entry in entries] == [
+        ({"support_contact": "ada@example.com"}, {"support_contact": None}),
+        ({"priority": 0, "support_contact": None}, {"priority": -3, "support_contact": "ada@example.com"}),
+    ]
+
+
+def test_reserved_capacity_is_on_the_plan_page_and_is_never_promised_twice(
+    operator: Customer, trainer: Customer, customer: Customer
+) -> None:
+    path = "/v1/organizations/{}/reservations"
+    theirs, others = path.format(trainer.organization_id), path.format(customer.organization_id)
+    made = operator.post(theirs, json={"model": "yard-smoke", "share": 0.75})
+    assert made.status_code == 200, made.text
+    (seen,) = trainer.get("/v1/organization").json()["reserved"]
+    assert (seen["model"], seen["share"]) == ("yard-smoke", 0.75)
+    refused = operator.post(others, json={"model": "yard-smoke", "share": 0.5})
+    assert refused.status_code == 409
+    assert "at most 0.25 is left" in refused.json()["error"]["message"]
+    assert seen in operator.get("/v1/reservations").json()["data"]
+    assert customer.get("/v1/organization").json()["reserved"] == []
+    assert operator.delete(f"{theirs}/yard-smoke").json()["deleted"] is True
+    assert operator.delete(f"{theirs}/yard-smoke").status_code == 404
+    assert trainer.get("/v1/organization").json()["reserved"] == []
+    log = trainer.get("/v1/organization/audit_logs").json()["data"][:2]
+    assert [entry["type"] for entry in log] == ["reservation.deleted", "reservation.updated"]
+
+
+def test_nothing_is_reserved_of_a_model_that_the_tier_does_not_have(
+    operator: Customer, free_customer: Customer
+) -> None:
+    path = f"/v1/organizations/{free_customer.organization_id}/reservations"
+    refused = operator.post(path, json={"model": "org/large", "share": 0.5})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "model_not_permitted")
