@@ -51,7 +51,7 @@ def more(
         bound: int | None = getattr(other, limit)
         return bound is None or bound > max(own or 0, asked - 1)
 
-    lifting = tiers.cheapest_with(higher)
+    lifting = tiers.lifting(tier, higher)
     about = named(tier) if models is None else models
     told = f" {allows(tiers, lifting, limit, models=about, use=use)}" if lifting else ""
     return told + contact(tier)

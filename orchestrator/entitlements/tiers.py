@@ -111,6 +111,11 @@ class Tiers:
         """The first tier that satisfies `predicate`: the one to name when a limit is reached."""
         return next((tier for tier in self if predicate(tier)), None)
 
+    def lifting(self, tier: Tier, predicate: Callable[[Tier], bool]) -> Tier | None:
+        """The cheapest other tier that satisfies `predicate`. Not `tier`: where a contract has less than its
+        own tier, that tier lifts nothing."""
+        return self.cheapest_with(lambda other: other.name != tier.name and predicate(other))
+
     def priorities(self, tier: Tier) -> range:
         """The priorities that are the tier's own: half the way to its neighbours', so that whatever contracts
         add, a higher tier comes first."""

@@ -66,7 +66,7 @@ def bounded(
 
     if within(tier):
         return Allowed()
-    lifted_by = tiers.cheapest_with(within)
+    lifted_by = tiers.lifting(tier, within)
     value: int = getattr(tier, limit)
     wait_seconds = (resets_at - now).total_seconds() if resets_at and now else None
     told = [
