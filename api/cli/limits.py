@@ -19,21 +19,30 @@ def limits(json: Annotated[bool, typer.Option("--json", help="The API's own answ
     if json:
         render.show_json(found)
         return
+    support = found["support_contact"] or found["support"]
+    render.err.print(f"{found['tier']} plan, support: {support}", soft_wrap=True)
+    if not render.out.is_terminal:
+        render.table((), (_cells(limit) for limit in found["data"]))
+        return
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("LIMIT", "OF", "MODEL", "USED", "", "ALLOWED", "FREE AGAIN"):
+    table.add_column("LIMIT", no_wrap=True)  # a narrow terminal cuts whatever else
+    for column in ("OF", "MODEL", "USED", "ALLOWED", "FREE AGAIN"):
         table.add_column(column, justify="right" if column in ("USED", "ALLOWED") else "left")
+    table.add_column("")
     for limit in found["data"]:
-        table.add_row(
-            limit["name"],
-            limit["source"],
-            limit["model"] or "",
-            "" if limit["used"] is None else f"{limit['used']:,}",
-            _bar(limit),
-            "any" if limit["limit"] is None else f"{limit['limit']:,}",
-            (render.moment(limit["resets_at"]) or "") if limit["used"] else "",
-        )
-    render.out.print(f"{found['tier']} plan, support: {found['support_contact'] or found['support']}")
+        table.add_row(*(cell or "" for cell in _cells(limit)), _bar(limit))
     render.out.print(table)
+
+
+def _cells(limit: Document) -> tuple[str | None, ...]:
+    return (
+        limit["name"],
+        limit["source"],
+        limit["model"],
+        None if limit["used"] is None else f"{limit['used']:,}",
+        "any" if limit["limit"] is None else f"{limit['limit']:,}",
+        render.moment(limit["resets_at"]) if limit["used"] else None,
+    )
 
 
 def _bar(limit: Document) -> Bar | str:

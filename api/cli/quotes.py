@@ -45,15 +45,17 @@ def quotes(
 
 
 def _summary(errors: Document) -> str:
-    if not errors["quotes"]:
-        return "No quote has come to its end yet."
-    cost, finish, cost_p90, finish_p90 = (
-        _share(errors[name]) or "-" for name in ("cost_median", "finish_median", "cost_p90", "finish_p90")
-    )
-    return (
-        f"Of {errors['quotes']} quotes that came to their end, half were off by at most {cost} in price and "
-        f"{finish} in finish time, nine in ten by {cost_p90} and {finish_p90}."
-    )
+    """How far off quotes were, as far as that can be said: what was free has no error, nor has a finish
+    where nobody had seen such a batch before."""
+    known = [
+        f"{what}: half off by at most {_share(median)}, nine in ten by {_share(p90)}"
+        for what, median, p90 in (
+            ("price", errors["cost_median"], errors["cost_p90"]),
+            ("finish time", errors["finish_median"], errors["finish_p90"]),
+        )
+        if median is not None
+    ]
+    return f"Quotes that came to their end: {errors['quotes']}. " + "; ".join(known)
 
 
 def _dollars(micros: int | None) -> str | None:

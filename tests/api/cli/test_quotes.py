@@ -39,9 +39,12 @@ def test_what_was_promised_stands_beside_what_came(yard: Yard, api: ScriptedApi)
         ["file-2", "$0.000100", "-", "-", "-", "-", "-"],
         ["batch_1", "$2.000000", "$1.600000", "25%", "1 min 01 s", "50 s", "22%"],
     ]
-    assert "half were off by at most 25% in price and 22% in finish time" in " ".join(shown.stderr.split())
+    assert " ".join(shown.stderr.split()) == (
+        "Quotes that came to their end: 1. price: half off by at most 25%, nine in ten by 25%; "
+        "finish time: half off by at most 22%, nine in ten by 22%"
+    )
 
 
 def test_quotes_without_an_end_say_so(yard: Yard, api: ScriptedApi) -> None:
     api.on("GET /v1/usage/quotes", page(OPEN))
-    assert "No quote has come to its end yet." in yard("quotes").stderr
+    assert "Quotes that came to their end: 0." in yard("quotes").stderr
