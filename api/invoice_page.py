@@ -49,7 +49,7 @@ def details(line: InvoiceLineObject) -> str:
     )
     parts = [f"{count:,} {what}{_at(line, price)}" for count, what, price in counts if count]
     if line.lines:
-        parts.insert(0, f"{line.lines:,} lines")
+        parts.insert(0, f"{line.lines:,} {'line' if line.lines == 1 else 'lines'}")
     if discount := line.prices.get("discount"):
         parts.append(f"less {discount:.6%}".replace(".000000%", "%"))
     return " · ".join(parts)

@@ -81,6 +81,8 @@ def run_batch(running: yard.RunningYard, path: Path) -> None:
         with path.open("rb") as file:
             uploaded = client.files.create(file=file, purpose="batch")
         console.print(f"uploaded {path.name}: {len(lines)} lines, {uploaded.bytes:,} bytes")
+        quote = client.post(f"/files/{uploaded.id}/validate", cast_to=httpx.Response).json()["quote"]
+        console.print(_quoted(quote), soft_wrap=True)
         batch = client.batches.create(
             input_file_id=uploaded.id,
             endpoint=ENDPOINT,
@@ -96,6 +98,13 @@ def run_batch(running: yard.RunningYard, path: Path) -> None:
     _show(lines, batch, results, seen)
     if found := list(checks.complaints(lines, results)):
         raise DemoFailed("".join(f"\n  {complaint}" for complaint in found))
+
+
+def _quoted(quote: Mapping[str, Any]) -> str:
+    expected, worst = quote["expected_cost_micros"] / 1e6, quote["worst_cost_micros"] / 1e6
+    seconds = quote["finish_p50_seconds"]
+    done = "when it is done: nobody knows yet" if seconds is None else f"done in about {seconds:.0f} s"
+    return f"quoted ${expected:.6f} expected, ${worst:.6f} at most, {done}"
 
 
 def _watch(client: OpenAI, running: yard.RunningYard, batch: Batch) -> tuple[Batch, int]:
