@@ -17,7 +17,7 @@ from orchestrator.organizations.bounds import checked_email, checked_name, requi
 from orchestrator.organizations.keys import hashed
 from orchestrator.organizations.model import ApiKey, Invitation, Member, Role
 from orchestrator.organizations.principal import Principal
-from orchestrator.organizations.scopes import require_no_higher
+from orchestrator.organizations.scopes import require_no_more
 
 INVITATIONS_MAX = 10_000  # of one organization, used and withdrawn ones too
 TOKEN_PREFIX = "yard_invite_"
@@ -29,10 +29,10 @@ def send(
 ) -> tuple[Invitation, str]:
     """A new invitation, and its token, which can never be read again. Handing it over is the caller's part.
 
-    Raises NotEntitled for a role above the caller's, Invalid for a bad address, Conflict for a member or
-    somebody who is invited already.
+    Raises NotEntitled for a role that may do more than the caller, Invalid for a bad address, Conflict for a
+    member or somebody who is invited already.
     """
-    require_no_higher(caller, role)
+    require_no_more(caller, role)
     email, now = checked_email(email), clock.now()
     members.require_stranger(tx, caller.organization_id, email)
     theirs = col(Invitation.organization_id) == caller.organization_id

@@ -16,7 +16,7 @@ from orchestrator.audit import service as audit
 from orchestrator.audit.actions import Action
 from orchestrator.audit.service import SYSTEM
 from orchestrator.database.pages import Page, PageRequest, fetch
-from orchestrator.errors import Conflict, Invalid, NotEntitled, NotFound
+from orchestrator.errors import Conflict, Invalid, NotFound
 from orchestrator.organizations import projects, scopes
 from orchestrator.organizations import service as organizations
 from orchestrator.organizations.bounds import checked_name, require_room
@@ -89,14 +89,16 @@ def grant(
     service: bool = False,
 ) -> tuple[ApiKey, str]:
     """`create`, in the name of somebody: the key is theirs and ends with their membership. A `service` key is
-    the project's own; only whoever decides about the organization makes those.
+    the project's own; only whoever decides about the organization makes those, and only they make keys of
+    other projects with one.
 
     Raises NotEntitled where it could do more than the caller's.
     """
     _require_no_more(caller, role, scopes)
-    if service:
-        _require_decides(caller)
     at_home = project.organization_id == caller.organization_id
+    elsewhere = at_home and caller.member_id is None and project.id != caller.project_id
+    if service or elsewhere:  # a project's own key does not leave the project's limits
+        _require_decides(caller)
     return create(
         tx,
         project_id=project.id,
@@ -169,10 +171,10 @@ def change(
         raise Conflict(f"The key '{key.id}' has ended; make a new one.")
     before = _freedom(key)
     if scopes is not None:
-        _require_no_more(caller, key.role, scopes or None)
         key.scopes = sorted(scopes) or None
     if expires_at is not None:
         key.expires_at = _future(expires_at)
+    _require_no_more(caller, key.role, key.scopes)  # of another expiry alone too: it keeps a key alive
     _record(tx, Action.API_KEY_UPDATED, caller, key, before=before, after=_freedom(key))
     return key
 
@@ -194,8 +196,7 @@ def hashed(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _require_no_more(caller: Principal, role: Role, named: Collection[Scope] | None) -> None:
-    scopes.require_no_higher(caller, role)
+def _require_no_more(caller: Principal, role: Role, named: Collection[str] | None) -> None:
     idle = set(named or ()) - scopes.GRANTED[role]
     if idle:
         raise Invalid(
@@ -203,14 +204,7 @@ def _require_no_more(caller: Principal, role: Role, named: Collection[Scope] | N
             f"scopes are: {', '.join(sorted(scopes.GRANTED[role]))}.",
             param="scopes",
         )
-    beyond = scopes.allowed(role, named) - scopes.allowed(caller.role, caller.scopes)
-    if beyond:
-        raise NotEntitled(
-            f"The new key would have the scope '{min(beyond)}', which this key lacks; nobody grants more "
-            "than they have. Name the scopes that the new key shall have.",
-            code="insufficient_permissions",
-            param="scopes",
-        )
+    scopes.require_no_more(caller, role, named)
 
 
 def _require_theirs(caller: Principal, key: ApiKey) -> None:

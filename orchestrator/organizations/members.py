@@ -15,7 +15,7 @@ from orchestrator.organizations import service as organizations
 from orchestrator.organizations.bounds import require_room
 from orchestrator.organizations.model import ApiKey, Invitation, Member, Role
 from orchestrator.organizations.principal import Principal
-from orchestrator.organizations.scopes import require_no_higher
+from orchestrator.organizations.scopes import lower, require_no_more
 
 MEMBERS_MAX = 10_000  # of one organization, former ones too
 
@@ -78,13 +78,14 @@ def change_role(tx: Session, caller: Principal, member_id: str, *, role: Role) -
     """Another role, for the member's keys too, from the next request on. A former owner's pending invitations
     are withdrawn.
 
-    Raises NotFound, NotEntitled for a role above the caller's, Conflict for the last owner.
+    Raises NotFound, NotEntitled for a role that may do more than the caller, Conflict for the last owner.
     """
-    require_no_higher(caller, role)
     organizations.hold(tx, caller.organization_id)  # two owners must not demote each other
     member = get(tx, member_id, organization_id=caller.organization_id)
     if member.role is role:
         return member
+    if lower(member.role, role) is member.role:
+        require_no_more(caller, role)
     if member.role is Role.OWNER:
         _require_another_owner(tx, member, "demoted")
         _withdraw_invitations(tx, member)

@@ -70,8 +70,21 @@ def require(caller: Principal, scope: Scope) -> None:
     )
 
 
-def require_no_higher(caller: Principal, role: Role) -> None:
-    """Nobody gives away more than they have. Raises NotEntitled."""
+def require_no_more(caller: Principal, role: Role, scopes: Iterable[str] | None = None) -> None:
+    """Nobody gives away more than they have: neither a role above their own nor, within it, a scope that
+    their key lacks. Raises NotEntitled."""
+    _require_no_higher(caller, role)
+    beyond = allowed(role, scopes) - allowed(caller.role, caller.scopes)
+    if beyond:
+        raise NotEntitled(
+            f"The role '{role}' would come with the scope '{min(beyond)}', which this key lacks; nobody "
+            "grants more than they have. Name fewer scopes, or use a key that has it.",
+            code="insufficient_permissions",
+            param="role" if scopes is None else "scopes",
+        )
+
+
+def _require_no_higher(caller: Principal, role: Role) -> None:
     if LOWEST_FIRST.index(role) > LOWEST_FIRST.index(caller.role):
         raise NotEntitled(
             f"The role '{role}' is above this key's own, '{caller.role}'; nobody grants more than they have.",

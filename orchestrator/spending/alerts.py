@@ -68,19 +68,12 @@ def change(
     actor: str,
 ) -> SpendAlert:
     """Another threshold or another address. A new threshold may be told of again in this month."""
-    before = alert.threshold_micros
-    alert.recipients, alert.subject_prefix = list(recipients), subject_prefix
-    if threshold_micros != before:
+    before = _told(alert)
+    if threshold_micros != alert.threshold_micros:
         alert.threshold_micros, alert.alerted_month = threshold_micros, None
-        after = {"threshold_micros": threshold_micros}
-        _record(
-            tx,
-            Action.SPEND_ALERT_UPDATED,
-            alert,
-            actor=actor,
-            before={"threshold_micros": before},
-            after=after,
-        )
+    alert.recipients, alert.subject_prefix = list(recipients), subject_prefix
+    if (after := _told(alert)) != before:
+        _record(tx, Action.SPEND_ALERT_UPDATED, alert, actor=actor, before=before, after=after)
     return alert
 
 
@@ -192,14 +185,23 @@ def _not_told_in(month: date) -> ColumnElement[bool]:
     return or_(col(SpendAlert.alerted_month).is_(None), col(SpendAlert.alerted_month) != month)
 
 
+def _told(alert: SpendAlert) -> dict[str, object]:
+    """What a change changes, as the audit log shows it."""
+    return {
+        "threshold_micros": alert.threshold_micros,
+        "recipients": alert.recipients,
+        "subject_prefix": alert.subject_prefix,
+    }
+
+
 def _record(
     tx: Session,
     action: Action,
     alert: SpendAlert,
     *,
     actor: str,
-    before: Mapping[str, int] | None = None,
-    after: Mapping[str, int] | None = None,
+    before: Mapping[str, object] | None = None,
+    after: Mapping[str, object] | None = None,
 ) -> None:
     audit.record(
         tx,

@@ -1,6 +1,7 @@
 """Keys: shown once, ended at once, and never worth more than the key that made them."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -135,6 +136,29 @@ def test_nobody_grants_more_than_they_have(database: Database, has, role, scopes
         else:
             with pytest.raises(NotEntitled, match=lacks):
                 keys.grant(tx, caller, project, **how)
+
+
+def test_a_narrowed_key_does_not_keep_a_stronger_one_alive(database: Database):
+    with database.transaction() as tx:
+        whole = make_bearer(tx, email="a@acme.test")
+        narrow = replace(whole, scopes=frozenset({Scope.KEYS_WRITE}))
+        key = tx.get_one(ApiKey, whole.key_id)
+        with pytest.raises(NotEntitled, match="which this key lacks"):
+            keys.change(tx, narrow, key, scopes=None, expires_at=clock.now() + timedelta(days=999))
+
+
+def test_a_project_s_own_key_makes_no_key_of_another_project(database: Database):
+    with database.transaction() as tx:
+        owner = make_bearer(tx)
+        here = organizations.get(tx, owner.organization_id)
+        other = projects.create(tx, organization_id=here.id, name="without limits")
+        service = make_bearer(tx, Role.DEVELOPER, organization=here)
+        person = make_bearer(tx, Role.DEVELOPER, organization=here, email="a@acme.test")
+        how = {"name": "n", "role": Role.DEVELOPER, "scopes": None, "expires_at": None}
+        with pytest.raises(NotEntitled, match="organization:write"):
+            keys.grant(tx, service, other, **how)
+        for whoever in (person, owner):
+            assert keys.grant(tx, whoever, other, **how)
 
 
 def test_a_developer_ends_only_their_own_keys_and_an_owner_everybody_s(database: Database):

@@ -12,6 +12,7 @@ from orchestrator.organizations import invitations, members
 from orchestrator.organizations import service as organizations
 from orchestrator.organizations.authentication import authenticate
 from orchestrator.organizations.model import Invitation, Role
+from orchestrator.organizations.scopes import Scope
 from tests.orchestrator.organizations.bearers import make_bearer
 
 WEEK = timedelta(days=7)
@@ -66,6 +67,47 @@ def test_nobody_invites_or_promotes_above_their_own_role(database: Database):
             invitations.send(tx, developer, email="a@b.test", role=Role.OWNER, valid_for=WEEK)
         with pytest.raises(NotEntitled, match="above this key's own"):
             members.change_role(tx, developer, developer.member_id, role=Role.OWNER)
+
+
+def test_a_narrowed_key_invites_and_promotes_nobody_to_what_it_lacks(database: Database):
+    with database.transaction() as tx:
+        whole = make_bearer(tx, email="a@acme.test")
+        here = organizations.get(tx, whole.organization_id)
+        narrow = make_bearer(tx, organization=here, scopes=[Scope.ORGANIZATION_WRITE])
+        reader = make_bearer(tx, Role.READER, organization=here, email="r@acme.test")
+        owner = make_bearer(tx, organization=here, email="o@acme.test")
+        for act in (
+            lambda: invitations.send(tx, narrow, email="e@evil.test", role=Role.READER, valid_for=WEEK),
+            lambda: members.change_role(tx, narrow, reader.member_id, role=Role.OWNER),
+        ):
+            with pytest.raises(NotEntitled, match="which this key lacks"):
+                act()
+        demoted = members.change_role(tx, narrow, owner.member_id, role=Role.DEVELOPER)
+        assert demoted.role is Role.DEVELOPER
+
+
+def test_two_who_accept_with_one_token_at_once_are_one_member(database: Database):
+    with database.transaction() as tx:
+        owner = make_bearer(tx)
+        _, token = invitations.send(tx, owner, email="a@b.test", role=Role.READER, valid_for=WEEK)
+    both = threading.Barrier(2)
+    ends = []
+
+    def accept() -> None:
+        both.wait(timeout=5)
+        try:
+            with database.transaction() as tx:
+                invitations.accept(tx, token=token, name="A")
+            ends.append("joined")
+        except Conflict:
+            ends.append("refused")
+
+    threads = [threading.Thread(target=accept) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=10)
+    assert sorted(ends) == ["joined", "refused"]
 
 
 def test_a_new_role_holds_for_keys_that_are_there(database: Database):
