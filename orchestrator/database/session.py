@@ -29,6 +29,7 @@ class Database:
             pool_size=POOL_SIZE,
             max_overflow=POOL_OVERFLOW,
             pool_timeout=POOL_WAIT_SECONDS,
+            hide_parameters=True,  # an error's text reaches logs; what a customer sent does not
             pool_pre_ping=True,  # the server may have restarted since the connection was last used
         )
 
