@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import delete, func
+from sqlalchemy import Table, bindparam, delete, func
 from sqlmodel import Session, col, select
 
 from orchestrator import clock
@@ -10,6 +10,8 @@ from orchestrator.errors import QuotaExceeded
 from orchestrator.limits.model import Underway
 
 RETRY_AFTER_SECONDS = 1.0
+_ROWS: Table = Underway.__table__  # type: ignore[attr-defined]  # every mapped class has it
+_LOCK = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("counted"), 0)))
 
 
 def begin(
@@ -28,7 +30,7 @@ def begin(
     tiers.toml, `allowed` what the whole organization may have and `project_allowed` its project, None for any
     number; `more` is what lifts it. Raises QuotaExceeded."""
     # Whoever counts and adds after this lock sees what those before have added: it lasts until the commit.
-    tx.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{organization_id} {limit}", 0))))
+    tx.execute(_LOCK, {"counted": f"{organization_id} {limit}"})
     for scope, most in ((None, allowed), (project_id, project_allowed)):
         if most is None:
             continue
@@ -41,13 +43,13 @@ def begin(
                 retry_after_seconds=RETRY_AFTER_SECONDS,
             )
     until = clock.now() + timedelta(seconds=seconds)
-    tx.add(Underway(id=id, organization_id=organization_id, project_id=project_id, limit=limit, until=until))
-    tx.flush()
+    counted = {"id": id, "organization_id": organization_id, "project_id": project_id, "limit": limit}
+    tx.execute(_ROWS.insert(), counted | {"until": until})
 
 
 def end(tx: Session, id: str) -> None:
     """Count it no more. Doing so twice does no harm."""
-    tx.execute(delete(Underway).where(col(Underway.id) == id))
+    tx.execute(_ROWS.delete().where(_ROWS.c.id == id))
 
 
 def count(tx: Session, *, organization_id: str, project_id: str | None, limit: str) -> int:

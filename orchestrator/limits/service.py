@@ -8,9 +8,10 @@ processes see the same, also after a restart.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, and_, extract, func, literal, true, update
+from sqlalchemy import ColumnElement, Float, Table, Update, bindparam, extract, func, literal
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
@@ -24,6 +25,22 @@ from orchestrator.limits.model import RateUse
 
 ORGANIZATION = ""  # the project of a row that speaks for all of them
 ROUNDING = 1e-6  # of levels, which are fractions: who waits as long as told gets in
+_ROWS: Table = RateUse.__table__  # type: ignore[attr-defined]  # every mapped class has it
+_NAMED = (
+    _ROWS.c.organization_id == bindparam("its_organization"),
+    _ROWS.c.project_id == bindparam("its_project"),
+    _ROWS.c.model == bindparam("its_model"),
+)
+_GIVE_BACK = (
+    _ROWS.update()
+    .where(*_NAMED)
+    .values(
+        {
+            name: func.greatest(0.0, _ROWS.c[name] - bindparam("given_back", type_=Float))
+            for name in ("tokens_minute", "tokens_day")
+        }
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -71,20 +88,11 @@ def take(tx: Session, caller: Caller, model: str, *, tokens: int, tiers: Tiers) 
 
 def settle(tx: Session, taken: Taken, *, tokens: int) -> None:
     """Give back what was taken and not used: `tokens` are those that count, cached ones do not."""
-    difference = taken.tokens - tokens
-    if not difference:
+    given_back = taken.tokens - tokens
+    if not given_back:
         return
     for project_id, _ in taken.caller.scopes():
-        tx.execute(
-            update(RateUse)
-            .where(*_row(taken.caller, project_id, taken.model))
-            .values(
-                {
-                    name: func.greatest(0.0, getattr(RateUse, name) - difference)
-                    for name in ("tokens_minute", "tokens_day")
-                }
-            )
-        )
+        tx.execute(_GIVE_BACK, _named(taken.caller, project_id, taken.model) | {"given_back": given_back})
 
 
 def used(tx: Session, organization_id: str, project_id: str, tier: Tier) -> dict[str, dict[str, float]]:
@@ -100,29 +108,46 @@ def _taken(
     tx: Session, caller: Caller, project_id: str, model: str, tier: Tier, *, tokens: int, now: datetime
 ) -> Mapping[str, float] | None:
     """The levels with this request in them; None, and nothing taken, where one would run over."""
-    asked = {bucket.level: float(1 if bucket.counts == "requests" else tokens) for bucket in BUCKETS}
+    sizes = {bucket: size for bucket in BUCKETS if (size := bucket.size(tier)) is not None}
+    statement = _taking(frozenset(sizes))
+    asked = _named(caller, project_id, model) | {"now": now, "requests": 1.0, "tokens": float(tokens)}
+    asked |= {_size(bucket): float(size) for bucket, size in sizes.items()}
+    row = tx.execute(statement, asked).first()
+    if row is None:  # no row yet, or a refusal; a row that another request makes just now counts too
+        _begin(tx, caller, project_id, model, now)
+        row = tx.execute(statement, asked).first()
+    return None if row is None else dict(zip((bucket.level for bucket in BUCKETS), row, strict=True))
+
+
+def _begin(tx: Session, caller: Caller, project_id: str, model: str, now: datetime) -> None:
+    """Make the row, of which nothing is used, where there is none."""
     new = insert(RateUse).values(
-        organization_id=caller.organization_id, project_id=project_id, model=model, at=now, **asked
+        organization_id=caller.organization_id, project_id=project_id, model=model, at=now
     )
-    elapsed = func.greatest(0.0, extract("epoch", new.excluded.at - col(RateUse.at)))
-    then: dict[str, Any] = {"at": func.greatest(new.excluded.at, col(RateUse.at))}
+    tx.execute(new.on_conflict_do_nothing())
+
+
+@cache  # one for each choice of limits, so at most 16: to build one takes longer than to run it
+def _taking(limited: frozenset[Bucket]) -> Update:
+    """Drain and add, unless one of these buckets would run over."""
+    now = bindparam("now", type_=_ROWS.c.at.type)
+    elapsed = func.greatest(0.0, extract("epoch", now - _ROWS.c.at))
+    then: dict[str, Any] = {"at": func.greatest(now, _ROWS.c.at)}
     room: list[ColumnElement[bool]] = []
     for bucket in BUCKETS:
-        size = bucket.size(tier)
-        if size is None:
+        if bucket not in limited:
             then[bucket.level] = literal(0.0)
             continue
-        level = getattr(RateUse, bucket.level)
-        drained = func.greatest(0.0, level - elapsed * literal(size / bucket.seconds, Float))
-        then[bucket.level] = drained + asked[bucket.level]
-        room.append(drained + asked[bucket.level] <= size + ROUNDING)
-    statement = new.on_conflict_do_update(
-        index_elements=["organization_id", "project_id", "model"],
-        set_=then,
-        where=and_(true(), *room),
-    ).returning(*(getattr(RateUse, bucket.level) for bucket in BUCKETS))
-    row = tx.execute(statement).first()
-    return None if row is None else dict(zip((bucket.level for bucket in BUCKETS), row, strict=True))
+        size, asked = bindparam(_size(bucket), type_=Float), bindparam(bucket.counts, type_=Float)
+        level = func.greatest(0.0, _ROWS.c[bucket.level] - elapsed * size / bucket.seconds) + asked
+        then[bucket.level] = level
+        room.append(level <= size + ROUNDING)
+    taking = _ROWS.update().where(*_NAMED, *room).values(then)
+    return taking.returning(*(_ROWS.c[bucket.level] for bucket in BUCKETS))
+
+
+def _size(bucket: Bucket) -> str:
+    return f"{bucket.level}_size"
 
 
 def _refused(
@@ -194,3 +219,8 @@ def _row(caller: Caller, project_id: str, model: str) -> tuple[ColumnElement[boo
         col(RateUse.project_id) == project_id,
         col(RateUse.model) == model,
     )
+
+
+def _named(caller: Caller, project_id: str, model: str) -> dict[str, Any]:
+    """The values of `_NAMED`."""
+    return {"its_organization": caller.organization_id, "its_project": project_id, "its_model": model}

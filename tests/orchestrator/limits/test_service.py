@@ -43,6 +43,19 @@ def test_as_many_as_allowed_get_in_however_many_come_at_once(database: Database,
     assert 30 <= let_in <= 31  # one more for each two seconds that this takes
 
 
+def test_the_very_first_requests_may_come_at_once(database: Database) -> None:
+    for _ in range(5):
+        with database.transaction() as tx:
+            principal = make_principal(tx, tier="free")
+        first = Caller(principal.organization_id, principal.project_id, FREE)
+        with ThreadPoolExecutor(8) as pool:
+            taken = list(pool.map(take, [database] * 8, [first] * 8, [1] * 8))
+        with database.read() as tx:
+            levels = limits.used(tx, first.organization_id, limits.ORGANIZATION, FREE)
+        assert len(taken) == 8
+        assert 7.9 < levels["m"]["requests_day"] <= 8
+
+
 def test_a_refusal_says_what_is_used_how_long_to_wait_and_who_has_more(
     database: Database, caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
