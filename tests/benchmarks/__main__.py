@@ -17,9 +17,11 @@ from tests.benchmarks import (
     driver_overhead,
     idle,
     in_flight,
+    limit_checks,
     many_small,
     overshoot,
     overtaking,
+    quote_error,
     training,
     upload,
     validation,
@@ -31,6 +33,7 @@ BENCHMARKS: Mapping[str, Callable[..., Table]] = {
     "idle": idle.measure,
     "upload": upload.measure,
     "api_latency": api_latency.measure,
+    "limit_checks": limit_checks.measure,
     "validation": validation.measure,
     "driver_overhead": driver_overhead.measure,
     "in_flight": in_flight.measure,
@@ -39,6 +42,7 @@ BENCHMARKS: Mapping[str, Callable[..., Table]] = {
     "adapters": adapters.measure,
     "overtaking": overtaking.measure,
     "overshoot": overshoot.measure,
+    "quote_error": quote_error.measure,
     "training": training.measure,
 }
 

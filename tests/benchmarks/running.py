@@ -6,8 +6,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,29 +43,43 @@ class RunningApi:
 @contextmanager
 def api_alone() -> Iterator[RunningApi]:
     """`python -m api` on a durable Postgres, with nobody to run the batches that are made."""
-    home, port = Path(tempfile.mkdtemp(prefix="yard-bench-")), free_port()
+    with apis_alone(1) as (api,):
+        yield api
+
+
+@contextmanager
+def apis_alone(count: int) -> Iterator[list[RunningApi]]:
+    """As many processes of the API on one durable Postgres, each at a port of its own."""
+    home = Path(tempfile.mkdtemp(prefix="yard-bench-"))
     home.chmod(0o711)  # as `yard up` has it: Postgres may run as another user
-    settings = Settings(home=home, api_port=port)
     try:
-        with EmbeddedPostgres(home / "postgres", durable=True) as postgres:
+        with ExitStack() as stack:
+            postgres = stack.enter_context(EmbeddedPostgres(home / "postgres", durable=True))
             postgres.create_database("yard")
             environment = inherited_environment() | {
                 "YARD_HOME": str(home),
                 "YARD_DATABASE_URL": postgres.url("yard"),
-                "YARD_API_PORT": str(port),
             }
             first_start = [sys.executable, "-m", "orchestrator.embedded.first_start"]
             subprocess.run(first_start, env=environment, cwd=PROJECT, check=True, capture_output=True)
-            argv = [sys.executable, "-m", "api"]
-            child = ChildProcess.spawn(argv, env=environment, log=home / "api.log", cwd=PROJECT)
-            try:
-                _wait_alive(child, settings.api_url())
-                keys = json.loads(settings.keys_file().read_text())
-                yield RunningApi(home, settings.api_url(), child.pid, keys)
-            finally:
-                child.terminate(10.0)
+            yield [stack.enter_context(_api(home, environment)) for _ in range(count)]
     finally:
         shutil.rmtree(home)
+
+
+@contextmanager
+def _api(home: Path, environment: Mapping[str, str]) -> Iterator[RunningApi]:
+    settings = Settings(home=home, api_port=free_port())
+    argv = [sys.executable, "-m", "api"]
+    environment = dict(environment) | {"YARD_API_PORT": str(settings.api_port)}
+    log = home / f"api-{settings.api_port}.log"
+    child = ChildProcess.spawn(argv, env=environment, log=log, cwd=PROJECT)
+    try:
+        _wait_alive(child, settings.api_url())
+        keys = json.loads(settings.keys_file().read_text())
+        yield RunningApi(home, settings.api_url(), child.pid, keys)
+    finally:
+        child.terminate(10.0)
 
 
 def new_customer(api_url: str, operator_key: str, *, name: str, tier: str) -> str:
