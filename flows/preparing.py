@@ -121,8 +121,10 @@ def _validated(
             prepared.models,
             named=named,
             rates=rates,
+            tiers=run.here.tiers,
             tier=run.tier,
             organization_id=run.batch.organization_id,
+            batch_id=run.batch.id,
         )
         only = models[0] if len(models) == 1 else None
         quote_book.keep(

@@ -100,6 +100,7 @@ def _quote(
             prepared.models,
             named=named,
             rates=rates,
+            tiers=yard.tiers,
             tier=tier,
             organization_id=caller.organization_id,
         )

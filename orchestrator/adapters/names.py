@@ -26,6 +26,14 @@ def checkpoint_name(model: str, step: int) -> str:
     return f"{model}:ckpt-step-{step}"
 
 
+def base_of(model: str) -> str:
+    """The base model that an adapter's name tells, a checkpoint's too; any other name is its own."""
+    if not model.startswith("ft:"):
+        return model
+    parts = model.split(":")
+    return ":".join(parts[1 : -4 if parts[-1].startswith("ckpt-step-") else -3])
+
+
 def slug(organization_name: str) -> str:
     """The organization in small letters and hyphens: `Acme Corp.` is `acme-corp`. May be empty."""
     words = _NO_SLUG.sub("-", organization_name.lower()).strip("-")

@@ -1,12 +1,12 @@
 """The quote of a prepared file: `metering/quotes.py` over what the yard has seen of its models.
 
 Output lengths come from the latest charges of each model, the organization's own first; its pace from the
-latest quotes that were settled; what is ahead from the batches that run. An adapter has the prices and the
-engines of its base, and the base's history until it has one of its own.
+latest quotes that were settled; what shares its engines from the batches that are live. An adapter has the
+prices and the engines of its base, and the base's history until it has one of its own.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import median
 from typing import Any
 
@@ -15,10 +15,11 @@ from sqlmodel import Session, col, select
 
 from orchestrator.adapters.catalog import ServedModel
 from orchestrator.batches import quote_book
+from orchestrator.batches.neighbours import now_beside
 from orchestrator.batches.sizing import ModelSums
 from orchestrator.engines import service as engines
-from orchestrator.engines.model import BatchDemand, Engine
-from orchestrator.entitlements.tiers import Tier
+from orchestrator.engines.model import Engine
+from orchestrator.entitlements.tiers import Tier, Tiers
 from orchestrator.metering.model import Usage, UsageKind
 from orchestrator.metering.pace import pace_of
 from orchestrator.metering.prices import CURRENCY, MICROS, Prices, Rate
@@ -35,13 +36,22 @@ def estimate(
     *,
     named: Mapping[str, ServedModel],
     rates: Mapping[str, Rate],
+    tiers: Tiers,
     tier: Tier,
     organization_id: str,
+    batch_id: str | None = None,
 ) -> dict[str, Any]:
     """The fields of a Quote, costs also in dollars: what a batch's `estimate` shows. `rates` are what will be
-    charged."""
+    charged. `batch_id` is None where there is no batch yet."""
     loads = {
-        name: _load(tx, named[name], of_model, rates[name].prices, organization_id)
+        name: _beside(
+            tx,
+            _load(tx, named[name], of_model, rates[name].prices, organization_id),
+            named[name].base,
+            but=batch_id,
+            tiers=tiers,
+            tier=tier,
+        )
         for name, of_model in sums.items()
         if name in named
     }
@@ -66,9 +76,16 @@ def _load(
         prices=prices,
         history=history,
         pace=pace_of(done),
-        tokens_ahead=_ahead(tx, model.base, history),
         start_seconds=_start_seconds(tx, model.base),
     )
+
+
+def _beside(
+    tx: Session, load: ModelLoad, base: str, *, but: str | None, tiers: Tiers, tier: Tier
+) -> ModelLoad:
+    answer_tokens = load.history.mean() if load.history else 0.0
+    neighbours = now_beside(tx, base, but=but, answer_tokens=answer_tokens, tiers=tiers)
+    return replace(load, neighbours=neighbours, weight=tier.weight)
 
 
 def _history(tx: Session, model: str, organization_id: str) -> OutputHistory | None:
@@ -104,11 +121,3 @@ def _start_seconds(tx: Session, base: str) -> float:
     ).all()
     took = [(engine.ready_at - engine.created_at).total_seconds() for engine in latest if engine.ready_at]
     return median(took) if took else ENGINE_START_SECONDS
-
-
-def _ahead(tx: Session, base: str, history: OutputHistory | None) -> int:
-    """Tokens that running batches still want of the base's engines, by the mean length of earlier lines."""
-    lines = tx.exec(select(func.sum(BatchDemand.lines)).where(BatchDemand.base == base)).one()
-    if not lines or history is None:
-        return 0
-    return round(int(lines) * history.mean())

@@ -32,6 +32,7 @@ class Batch(SQLModel, table=True):
             "organization_id",
             postgresql_where=text("status IN ('validating', 'in_progress', 'finalizing', 'cancelling')"),
         ),
+        Index("ix_batch_finalizing", "finalizing_at"),
         UniqueConstraint("project_id", "idempotency_key", name="uq_batch_idempotency_key"),
         CheckConstraint(
             "status <> 'completed' OR output_file_id IS NOT NULL OR error_file_id IS NOT NULL",

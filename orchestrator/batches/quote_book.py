@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from statistics import median
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlmodel import Session, col, select
 from orchestrator import clock, ids
 from orchestrator.adapters.model import Adapter
 from orchestrator.batches.model import Batch
+from orchestrator.batches.neighbours import ran_beside
 from orchestrator.database import pages
 from orchestrator.engines.model import Engine
 from orchestrator.files.model import File
@@ -55,11 +57,12 @@ def settle(tx: Session, batch: Batch) -> None:
     record = tx.exec(select(QuoteRecord).where(QuoteRecord.batch_id == batch.id)).first()
     if record is None or batch.finalizing_at is None or batch.in_progress_at is None:
         return
-    began = record.created_at
+    waited = _waited(tx, batch)
     record.actual_cost_micros = batch.cost_micros
     record.actual_output_tokens = sum(used["output_tokens"] for used in batch.usage.values())
-    record.actual_start_seconds = _waited(tx, batch)
-    record.actual_finish_seconds = (batch.finalizing_at - began).total_seconds()
+    record.actual_start_seconds = waited
+    record.actual_finish_seconds = (batch.finalizing_at - record.created_at).total_seconds()
+    record.beside_tokens = ran_beside(tx, batch, began=batch.in_progress_at + timedelta(seconds=waited))
     record.settled_at = clock.now()
 
 
@@ -73,7 +76,7 @@ def done(tx: Session, model: str) -> list[Done]:
     )
     return [
         Done(
-            record.quoted["prompt_tokens"] + (record.actual_output_tokens or 0),
+            record.quoted["prompt_tokens"] + (record.actual_output_tokens or 0) + record.beside_tokens,
             (record.actual_finish_seconds or 0.0) - (record.actual_start_seconds or 0.0),
         )
         for record in latest

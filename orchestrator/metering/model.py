@@ -83,7 +83,8 @@ class PriceList(SQLModel, table=True):
 
 class QuoteRecord(SQLModel, table=True):
     """A quote that was given, and what came of it. `quoted` is the quote as the customer saw it; the actual
-    figures are there once the batch has ended with every line answered."""
+    figures are there once the batch has ended with every line answered. `beside_tokens` are those that other
+    batches had of the same engines meanwhile; no customer is shown them."""
 
     __tablename__ = "quote"
     __table_args__ = (
@@ -102,5 +103,6 @@ class QuoteRecord(SQLModel, table=True):
     actual_output_tokens: int | None = big(nullable=True, default=None)
     actual_start_seconds: float | None = None
     actual_finish_seconds: float | None = None
+    beside_tokens: int = big(default=0)
     created_at: datetime = moment(nullable=False)
     settled_at: datetime | None = moment()

@@ -16,7 +16,8 @@ FIXED_TRIED = 20  # between none of the shortest duration and all of it
 
 @dataclass(frozen=True)
 class Done:
-    """One batch: prompt and output tokens together, and the seconds from its first line to its last."""
+    """One batch: the seconds from its first line to its last, and the tokens, prompt and output together,
+    that its engines did in them: its own, and those of batches beside it."""
 
     tokens: int
     seconds: float

@@ -7,7 +7,7 @@ a few own answers it is mostly theirs, and with many its own. Or it says that th
 worst case needs no guess and is what a batch cannot exceed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.metering.pace import Pace
@@ -34,12 +34,20 @@ class OutputHistory:
 
 
 @dataclass(frozen=True)
+class Neighbour:
+    """Another batch on the same engines: the tokens, prompt and output together, that it still wants."""
+
+    tokens: int
+    weight: float
+
+
+@dataclass(frozen=True)
 class ModelLoad:
     """What a batch asks of one model, and how that model is doing.
 
     `max_output_tokens` is the sum of the lines' bounds. `pace` counts prompt and output together; None: never
-    measured. `tokens_ahead` is what waits before this batch, `start_seconds` what an engine takes to start
-    where none is ready.
+    measured. `neighbours` share its engines with this batch, which has its part by `weight`; `start_seconds`
+    is what an engine takes to start where none is ready.
     """
 
     lines: int
@@ -48,7 +56,8 @@ class ModelLoad:
     prices: Prices
     history: OutputHistory | None = None
     pace: Pace | None = None
-    tokens_ahead: int = 0
+    neighbours: Sequence[Neighbour] = ()
+    weight: float = 1.0
     start_seconds: float = 0.0
 
 
@@ -79,11 +88,10 @@ def quote(loads: Mapping[str, ModelLoad], discount: float) -> Quote:
     for model, load in loads.items():
         if load.pace is None:
             continue
-        start = load.start_seconds + load.tokens_ahead * load.pace.seconds_per_token
-        lasts = load.pace.seconds(load.prompt_tokens + expected[model])
-        starts.append(start)
-        ends.append(start + lasts)
-        late_ends.append(start + lasts * load.pace.p90)
+        lasts = load.pace.seconds(_until_its_last(load, load.prompt_tokens + expected[model]))
+        starts.append(load.start_seconds)
+        ends.append(load.start_seconds + lasts)
+        late_ends.append(load.start_seconds + lasts * load.pace.p90)
     timed = bool(loads) and len(ends) == len(loads)
     return Quote(
         prompt_tokens=sum(load.prompt_tokens for load in loads.values()),
@@ -96,6 +104,12 @@ def quote(loads: Mapping[str, ModelLoad], discount: float) -> Quote:
         finish_p90_seconds=max(late_ends) if timed else None,
         basis=_basis(loads),
     )
+
+
+def _until_its_last(load: ModelLoad, own: int) -> int:
+    """Tokens that the engines work through until this batch has had its own, by weighted fair shares."""
+    beside = (min(other.tokens, own * other.weight / load.weight) for other in load.neighbours)
+    return own + round(sum(beside))
 
 
 def _known(load: ModelLoad) -> bool:

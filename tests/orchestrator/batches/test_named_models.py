@@ -171,13 +171,25 @@ def test_an_adapter_is_quoted_by_its_bases_history_until_it_has_its_own(database
         named = admitted(tx, REGISTRY, sums, organization_id=adapter.organization_id)
         rates = {adapter.id: Rate(spec("yard-smoke").prices(), discount=0.5)}
         quoted = estimate(
-            tx, sums, named=named, rates=rates, tier=TIERS["developer"], organization_id="org_1"
+            tx,
+            sums,
+            named=named,
+            rates=rates,
+            tiers=TIERS,
+            tier=TIERS["developer"],
+            organization_id="org_1",
         )
         assert quoted["expected_output_tokens"] == 50
         assert quoted["worst_cost_micros"] > 0
         charge(tx, adapter, adapter.id, output_tokens=900)
         quoted = estimate(
-            tx, sums, named=named, rates=rates, tier=TIERS["developer"], organization_id="org_1"
+            tx,
+            sums,
+            named=named,
+            rates=rates,
+            tiers=TIERS,
+            tier=TIERS["developer"],
+            organization_id="org_1",
         )
         assert quoted["expected_output_tokens"] == 90
 

@@ -7,6 +7,7 @@ from orchestrator.metering.prices import Prices
 from orchestrator.metering.quotes import (
     HISTORY_LINES_MIN,
     ModelLoad,
+    Neighbour,
     OutputHistory,
     quote,
 )
@@ -53,11 +54,28 @@ def test_costs_follow_the_tokens_and_the_discount():
     assert quoted.worst_cost_micros == (1_000 + 2 * 800) // 2
 
 
-def test_the_batch_starts_after_what_is_ahead_and_the_start_of_an_engine():
-    quoted = quote({"m": load(tokens_ahead=500, start_seconds=30.0)}, 0.0)
-    assert quoted.start_p50_seconds == 35.0
-    assert quoted.finish_p50_seconds == 35.0 + 13.0
-    assert quoted.finish_p90_seconds == 35.0 + 2 * 13.0
+def test_the_batch_starts_with_an_engine_and_lasts_as_long_as_its_tokens():
+    quoted = quote({"m": load(start_seconds=30.0)}, 0.0)
+    assert quoted.start_p50_seconds == 30.0
+    assert quoted.finish_p50_seconds == 30.0 + 13.0
+    assert quoted.finish_p90_seconds == 30.0 + 2 * 13.0
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "seconds"),
+    [
+        ([Neighbour(500, 1.0)], 13.0 + 5.0),
+        ([Neighbour(10**9, 1.0)], 2 * 13.0),
+        ([Neighbour(10**9, 2.0)], 3 * 13.0),
+        ([Neighbour(10**9, 1.0), Neighbour(500, 2.0)], 2 * 13.0 + 5.0),
+    ],
+    ids=["a smaller one", "a huge one", "one of twice the weight", "both"],
+)
+def test_a_batch_waits_for_its_neighbours_as_far_as_shares_are_fair(
+    neighbours: list[Neighbour], seconds: float
+):
+    quoted = quote({"m": load(neighbours=neighbours)}, 0.0)
+    assert (quoted.start_p50_seconds, quoted.finish_p50_seconds) == (0.0, pytest.approx(seconds))
 
 
 def test_models_run_side_by_side():
