@@ -16,10 +16,12 @@ from sqlmodel import Session, col, select
 from orchestrator.adapters.catalog import ServedModel
 from orchestrator.batches import quote_book
 from orchestrator.batches.neighbours import now_beside
+from orchestrator.batches.sharing import FILL
 from orchestrator.batches.sizing import ModelSums
 from orchestrator.engines import service as engines
 from orchestrator.engines.model import Engine
 from orchestrator.entitlements.tiers import Tier, Tiers
+from orchestrator.fairness import Demand
 from orchestrator.metering.model import Usage, UsageKind
 from orchestrator.metering.pace import pace_of
 from orchestrator.metering.prices import CURRENCY, MICROS, Prices, Rate
@@ -43,18 +45,21 @@ def estimate(
 ) -> dict[str, Any]:
     """The fields of a Quote, costs also in dollars: what a batch's `estimate` shows. `rates` are what will be
     charged. `batch_id` is None where there is no batch yet."""
-    loads = {
-        name: _beside(
+    loads = {}
+    for name, of_model in sums.items():
+        if (model := named.get(name)) is None:
+            continue
+        load = _load(tx, model, of_model, rates[name].prices, organization_id)
+        neighbours = now_beside(
             tx,
-            _load(tx, named[name], of_model, rates[name].prices, organization_id),
-            named[name].base,
+            model.base,
+            Demand(load.lines, tier.weight),
             but=batch_id,
+            places=_places(tx, model),
+            answer_tokens=load.history.mean() if load.history else 0.0,
             tiers=tiers,
-            tier=tier,
         )
-        for name, of_model in sums.items()
-        if name in named
-    }
+        loads[name] = replace(load, neighbours=neighbours)
     quoted = quote(loads, tier.batch_discount)
     return asdict(quoted) | {
         "expected_cost": quoted.expected_cost_micros / MICROS,
@@ -80,12 +85,10 @@ def _load(
     )
 
 
-def _beside(
-    tx: Session, load: ModelLoad, base: str, *, but: str | None, tiers: Tiers, tier: Tier
-) -> ModelLoad:
-    answer_tokens = load.history.mean() if load.history else 0.0
-    neighbours = now_beside(tx, base, but=but, answer_tokens=answer_tokens, tiers=tiers)
-    return replace(load, neighbours=neighbours, weight=tier.weight)
+def _places(tx: Session, model: ServedModel) -> int:
+    """For lines, in the engines that are ready; of one engine where none is."""
+    ready = sum(engine.capacity for engine in engines.ready(tx, [model.base]))
+    return int((ready or model.spec.max_num_seqs) * FILL)
 
 
 def _history(tx: Session, model: str, organization_id: str) -> OutputHistory | None:

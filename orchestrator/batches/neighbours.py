@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import or_
 from sqlmodel import Session, col, select
 
-from orchestrator import clock
+from orchestrator import clock, fairness
 from orchestrator.adapters.names import base_of
 from orchestrator.batches.model import Batch
 from orchestrator.batches.standing import BYTES_PER_TOKEN
@@ -17,25 +17,39 @@ from orchestrator.files.model import File
 from orchestrator.metering.quotes import Neighbour
 
 NEIGHBOURS_MAX = 1_000  # looked at
+_ASKING = ""  # among batches' ids
 _TO_RUN = (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS)
 
 
 def now_beside(
-    tx: Session, base: str, *, but: str | None, answer_tokens: float, tiers: Tiers
+    tx: Session,
+    base: str,
+    own: fairness.Demand,
+    *,
+    but: str | None,
+    places: int,
+    answer_tokens: float,
+    tiers: Tiers,
 ) -> list[Neighbour]:
-    """What live batches, whoever's, still want of the base's engines; `but` is the one that asks. Lines that
-    are not validated yet are taken to be answered with `answer_tokens` each."""
+    """What live batches, whoever's, still want of the base's engines, which have so many `places` for lines;
+    `own` is what the batch that asks wants of them, and `but` its id. Lines that are not validated yet are
+    taken to be answered with `answer_tokens` each. What is reserved for somebody is left out of account."""
     rows = tx.exec(
         select(Batch, File)
         .join(File, col(File.id) == col(Batch.input_file_id))
         .where(col(Batch.status).in_(_TO_RUN), col(Batch.id) != (but or ""))
         .limit(NEIGHBOURS_MAX)
     )
-    return [
-        Neighbour(tokens, tiers[batch.tier].weight)
-        for batch, file in rows
-        if batch.tier in tiers and (tokens := _wanted(batch, file, base, answer_tokens)) > 0
-    ]
+    wanted: dict[str, int] = {}
+    demands = {_ASKING: own}
+    for batch, file in rows:
+        lines, tokens = _left(batch, file, base, answer_tokens)
+        if lines > 0 and batch.tier in tiers:
+            wanted[batch.id] = tokens
+            demands[batch.id] = fairness.Demand(lines, tiers[batch.tier].weight)
+    shares = fairness.shares(places, demands)
+    ours = max(1, shares[_ASKING])
+    return [Neighbour(tokens, shares[batch_id] / ours) for batch_id, tokens in wanted.items()]
 
 
 def ran_beside(tx: Session, batch: Batch, *, began: datetime) -> int:
@@ -56,19 +70,19 @@ def ran_beside(tx: Session, batch: Batch, *, began: datetime) -> int:
     return round(sum(_had(other, bases, began, ended) for other in others))
 
 
-def _wanted(batch: Batch, file: File, base: str, answer_tokens: float) -> int:
-    """Prompt and answer tokens of its lines without a result, for models over this base."""
+def _left(batch: Batch, file: File, base: str, answer_tokens: float) -> tuple[int, int]:
+    """Its lines without a result, for models over this base, and their prompt and answer tokens."""
     summary = file.summary or {}
     lines, part = summary.get("lines") or 0, _part_of(summary.get("models") or {}, base)
     if not lines or not part:
-        return 0
+        return 0, 0
     total = batch.request_total or lines
     if batch.estimate is None:
         tokens = total * (file.bytes / BYTES_PER_TOKEN / lines + answer_tokens)
     else:
         tokens = batch.estimate["prompt_tokens"] + batch.estimate["expected_output_tokens"]
-    done = batch.request_completed + batch.request_failed
-    return round(tokens * part * max(0.0, 1 - done / total))
+    left = part * max(0.0, 1 - (batch.request_completed + batch.request_failed) / total)
+    return round(total * left), round(tokens * left)
 
 
 def _part_of(lines_by_model: Mapping[str, int], base: str) -> float:

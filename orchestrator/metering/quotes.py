@@ -35,10 +35,11 @@ class OutputHistory:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """Another batch on the same engines: the tokens, prompt and output together, that it still wants."""
+    """Another batch on the same engines: the tokens, prompt and output together, that it still wants, and how
+    many of its lines are in flight for each line of the batch that asks."""
 
     tokens: int
-    weight: float
+    pressure: float
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class ModelLoad:
     """What a batch asks of one model, and how that model is doing.
 
     `max_output_tokens` is the sum of the lines' bounds. `pace` counts prompt and output together; None: never
-    measured. `neighbours` share its engines with this batch, which has its part by `weight`; `start_seconds`
-    is what an engine takes to start where none is ready.
+    measured. `neighbours` share its engines with this batch; `start_seconds` is what an engine takes to start
+    where none is ready.
     """
 
     lines: int
@@ -57,7 +58,6 @@ class ModelLoad:
     history: OutputHistory | None = None
     pace: Pace | None = None
     neighbours: Sequence[Neighbour] = ()
-    weight: float = 1.0
     start_seconds: float = 0.0
 
 
@@ -107,8 +107,8 @@ def quote(loads: Mapping[str, ModelLoad], discount: float) -> Quote:
 
 
 def _until_its_last(load: ModelLoad, own: int) -> int:
-    """Tokens that the engines work through until this batch has had its own, by weighted fair shares."""
-    beside = (min(other.tokens, own * other.weight / load.weight) for other in load.neighbours)
+    """Tokens that the engines work through until this batch has had its own."""
+    beside = (min(other.tokens, own * other.pressure) for other in load.neighbours)
     return own + round(sum(beside))
 
 

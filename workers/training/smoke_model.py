@@ -27,6 +27,7 @@ from transformers.utils.logging import disable_progress_bar
 from workers.training import smoke_lessons as lessons
 from workers.training import smoke_skills as skills
 from workers.training.smoke_lessons import Row
+from workers.training.smoke_muon import Muon
 
 SEED = 0  # of the weights
 VOCABULARY = 1024
@@ -209,9 +210,7 @@ def new_optimizers(model: Qwen3ForCausalLM) -> list[tuple[torch.optim.Optimizer,
     for name, parameter in model.named_parameters():
         is_matrix = parameter.ndim == 2 and "embed" not in name
         (matrices if is_matrix else others).append(parameter)
-    muon = torch.optim.Muon(
-        matrices, momentum=0.95, nesterov=True, weight_decay=0.01, adjust_lr_fn="original"
-    )
+    muon = Muon(matrices, MUON_RATE)
     adam = torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
     return [(muon, MUON_RATE), (adam, ADAM_RATE)]
 

@@ -12,6 +12,7 @@ from orchestrator.batches.neighbours import now_beside, ran_beside
 from orchestrator.batches.states import BatchStatus
 from orchestrator.database.session import Database
 from orchestrator.entitlements.tiers import Tiers
+from orchestrator.fairness import Demand
 from orchestrator.metering.quotes import Neighbour
 from tests.factories import make_batch, make_file
 
@@ -28,14 +29,15 @@ def batch_of(tx: Session, models: dict[str, int], **columns: Any) -> Batch:
     return make_batch(tx, file=make_file(tx, bytes=400 * lines, summary=summary), **columns)
 
 
-def beside(tx: Session, but: str | None = None) -> list[Neighbour]:
-    return now_beside(tx, BASE, but=but, answer_tokens=50.0, tiers=TIERS)
+def beside(tx: Session, but: str | None = None, *, lines: int = 10, places: int = 100) -> list[Neighbour]:
+    own = Demand(lines, WEIGHT)
+    return now_beside(tx, BASE, own, but=but, places=places, answer_tokens=50.0, tiers=TIERS)
 
 
 def test_a_batch_that_is_not_validated_counts_by_its_file(database: Database) -> None:
     with database.transaction() as tx:
         batch_of(tx, {BASE: 10})
-        assert beside(tx) == [Neighbour(10 * (100 + 50), WEIGHT)]
+        assert beside(tx) == [Neighbour(10 * (100 + 50), 1.0)]
 
 
 def test_a_running_batch_counts_by_its_quote_and_what_is_left(database: Database) -> None:
@@ -50,14 +52,29 @@ def test_a_running_batch_counts_by_its_quote_and_what_is_left(database: Database
             request_completed=4,
             request_failed=1,
         )
-        assert beside(tx) == [Neighbour(500, WEIGHT)]
+        assert beside(tx) == [Neighbour(500, 0.5)]
 
 
 def test_adapters_count_with_their_base_and_other_models_do_not(database: Database) -> None:
     with database.transaction() as tx:
         batch_of(tx, {ADAPTER: 4, f"{ADAPTER}:ckpt-step-9": 4, "other": 2})
         batch_of(tx, {"other": 10})
-        assert beside(tx) == [Neighbour(8 * 150, WEIGHT)]
+        assert beside(tx) == [Neighbour(8 * 150, 0.8)]
+
+
+def test_while_there_are_places_for_all_a_larger_batch_presses_harder(database: Database) -> None:
+    with database.transaction() as tx:
+        batch_of(tx, {BASE: 60})
+        assert beside(tx, places=100) == [Neighbour(60 * 150, 6.0)]
+        assert beside(tx, places=20) == [Neighbour(60 * 150, 1.0)]
+
+
+def test_where_places_are_short_weights_decide(database: Database) -> None:
+    heavier = TIERS["enterprise"]
+    with database.transaction() as tx:
+        batch_of(tx, {BASE: 1_000}, tier=heavier.name)
+        (other,) = beside(tx, lines=1_000)
+        assert other.pressure == pytest.approx(heavier.weight / WEIGHT, rel=0.1)
 
 
 @pytest.mark.parametrize("status", [BatchStatus.FINALIZING, BatchStatus.COMPLETED, BatchStatus.CANCELLING])

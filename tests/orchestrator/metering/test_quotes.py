@@ -69,9 +69,9 @@ def test_the_batch_starts_with_an_engine_and_lasts_as_long_as_its_tokens():
         ([Neighbour(10**9, 2.0)], 3 * 13.0),
         ([Neighbour(10**9, 1.0), Neighbour(500, 2.0)], 2 * 13.0 + 5.0),
     ],
-    ids=["a smaller one", "a huge one", "one of twice the weight", "both"],
+    ids=["a smaller one", "a huge one", "one that presses twice as hard", "both"],
 )
-def test_a_batch_waits_for_its_neighbours_as_far_as_shares_are_fair(
+def test_a_batch_waits_for_its_neighbours_as_far_as_they_share_its_engines(
     neighbours: list[Neighbour], seconds: float
 ):
     quoted = quote({"m": load(neighbours=neighbours)}, 0.0)
