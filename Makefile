@@ -34,6 +34,7 @@ unit: setup ## the tests that take seconds
 	$(IN) pytest -n auto -m "$(QUICK)"
 
 test: setup setup-gpu ## every test, with real vLLM, Prefect, Postgres and kill -9
+	$(IN) tests.smoke_fixture
 	$(IN) pytest -n auto -m "not ($(SLOW))"
 	$(IN) pytest -m "($(SLOW)) and not ceph"
 

@@ -115,6 +115,7 @@ def _statements(seconds: float) -> list[list[str]]:
         url = postgres.url("limits")
         migrate(url)
         callers = _callers(url)
+        list(processes.map(run_share, [Share(url, SELECT, callers, [0], 0.0, 0.0, 0.0)] * PROCESSES))  # start
         rates: dict[str, float] = {}
         paused: dict[str, list[float]] = {}
         for kind in NAMES:
