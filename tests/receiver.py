@@ -25,13 +25,14 @@ class Received:
 @dataclass
 class Receiver:
     """`statuses` are answered in turn, the last one again and again. While `held` is set, no answer comes.
-    `location` goes with every answer, `ceaseless` gives it a body without end."""
+    `location` and `retry_after` go with every answer, `ceaseless` gives it a body without end."""
 
     url: str = ""
     statuses: list[int] = field(default_factory=lambda: [200])
     received: list[Received] = field(default_factory=list)
     held: threading.Event = field(default_factory=threading.Event)
     location: str = ""
+    retry_after: str = ""
     ceaseless: bool = False
 
     def wait(self, count: int, *, seconds: float = WAIT_SECONDS_MAX) -> list[Received]:
@@ -52,6 +53,8 @@ class Receiver:
         handler.send_response(self.statuses[0] if len(self.statuses) == 1 else self.statuses.pop(0))
         if self.location:
             handler.send_header("location", self.location)
+        if self.retry_after:
+            handler.send_header("retry-after", self.retry_after)
         handler.end_headers()
         try:
             while self.ceaseless:

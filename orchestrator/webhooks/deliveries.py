@@ -45,12 +45,14 @@ class Outgoing:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What came of sending: the answer's status, or why there is none that counts."""
+    """What came of sending: the answer's status, or why there is none that counts; how long the receiver has
+    asked to be left alone."""
 
     at: datetime
     status_code: int | None
     error: str | None
     milliseconds: int
+    asked_wait: timedelta | None = None
 
     @property
     def arrived(self) -> bool:
@@ -101,7 +103,7 @@ def record(tx: Session, outgoing: Outgoing, attempt: Attempt) -> None:
     if attempt.arrived:
         delivery.delivered_at, delivery.next_attempt_at = attempt.at, None
     elif delivery.next_attempt_at == outgoing.lease:  # else asked for again, or its endpoint disabled
-        wait = None if delivery.is_test else schedule.wait_after(len(delivery.attempts))
+        wait = None if delivery.is_test else schedule.wait_after(len(delivery.attempts), attempt.asked_wait)
         delivery.next_attempt_at = None if wait is None else clock.now() + wait
     if not delivery.is_test and endpoint.disabled_at is None:
         _judge(tx, endpoint, attempt, exhausted=len(delivery.attempts) == schedule.ATTEMPTS_MAX)

@@ -1,6 +1,7 @@
 """When an attempt is made again, and when an endpoint has failed for too long. Pure."""
 
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 # As the Standard Webhooks specification suggests: ten attempts in three days and four hours. `n` attempts
 # were made: the next one comes BACKOFF[n - 1] after the last.
@@ -19,11 +20,28 @@ ATTEMPTS_MAX = 1 + len(BACKOFF)
 FAILING_MAX = timedelta(days=5)  # without one delivery that arrives
 EXHAUSTED_MAX = 10  # deliveries with no attempt left, without one that arrives
 GONE = 410
+LATER = (429, 503)  # a receiver that answers so may say in `Retry-After` when to come again
+ASKED_MAX = timedelta(hours=24)
+_DIGITS_MAX = 9
 
 
-def wait_after(attempts: int) -> timedelta | None:
-    """How long after so many attempts, at least one, the next is made; None: that was the last."""
-    return BACKOFF[attempts - 1] if attempts < ATTEMPTS_MAX else None
+def wait_after(attempts: int, asked: timedelta | None = None) -> timedelta | None:
+    """How long after so many attempts, at least one, the next is made; None: that was the last. A receiver
+    that has `asked` to be left alone is, for no longer than ASKED_MAX."""
+    if attempts >= ATTEMPTS_MAX:
+        return None
+    return max(BACKOFF[attempts - 1], min(asked or timedelta(0), ASKED_MAX))
+
+
+def asked_wait(retry_after: str, *, now: datetime) -> timedelta | None:
+    """What a `Retry-After` header says: seconds, or a date (RFC 9110, 10.2.3). None for anything else."""
+    if retry_after.isascii() and retry_after.isdigit():
+        return timedelta(seconds=min(int(retry_after[:_DIGITS_MAX]), ASKED_MAX.total_seconds()))
+    try:
+        until = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return None if until.tzinfo is None else max(timedelta(0), until - now)
 
 
 def disabled_for(

@@ -10,6 +10,7 @@ import contextlib
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from orchestrator import clock
-from orchestrator.webhooks import addresses
+from orchestrator.webhooks import addresses, schedule
 from orchestrator.webhooks.deliveries import Attempt, Outgoing
 from orchestrator.webhooks.signing import signed_headers
 
@@ -67,6 +68,7 @@ async def attempt(outgoing: Outgoing, resolver: AbstractResolver, *, private_all
     headers = signed_headers(outgoing.secrets, webhook_id=outgoing.event_id, at=at, body=outgoing.body)
     status_code: int | None = None
     error: str | None = None
+    asked: timedelta | None = None
     try:
         async with (
             aiohttp.ClientSession(
@@ -83,6 +85,8 @@ async def attempt(outgoing: Outgoing, resolver: AbstractResolver, *, private_all
             ) as answer,
         ):
             status_code = answer.status
+            if status_code in schedule.LATER:
+                asked = schedule.asked_wait(answer.headers.get("retry-after", ""), now=at)
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):  # its status is what counts
                 await _drain(answer.content)
     except TimeoutError:
@@ -91,7 +95,8 @@ async def attempt(outgoing: Outgoing, resolver: AbstractResolver, *, private_all
         error = _in_words(failure)
     if status_code in REDIRECTS:
         error = f"answered {status_code}, a redirect: they are not followed; give the endpoint the final URL"
-    return Attempt(at, status_code, error, milliseconds=round((time.monotonic() - started) * 1000))
+    milliseconds = round((time.monotonic() - started) * 1000)
+    return Attempt(at, status_code, error, milliseconds, asked_wait=asked)
 
 
 def _connector(resolver: AbstractResolver, *, private_allowed: bool) -> aiohttp.TCPConnector:

@@ -103,6 +103,18 @@ def test_attempts_follow_the_schedule_until_none_is_left(
         assert (failing.failing_since, failing.exhausted, failing.disabled_at) == (START, 1, None)
 
 
+def test_a_receiver_that_asks_for_more_time_has_it(
+    database: Database, project: Project, endpoint: MakeEndpoint, time: list[datetime]
+) -> None:
+    endpoint()
+    complete_batches(database, project, "batch_1")
+    (outgoing,) = claim(database)
+    with database.transaction() as tx:
+        deliveries.record(tx, outgoing, Attempt(START, 503, None, 12, asked_wait=timedelta(minutes=10)))
+    with database.read() as tx:
+        assert only(tx).next_attempt_at == START + timedelta(minutes=10)
+
+
 def test_one_endpoint_cannot_have_all_the_room(
     database: Database, project: Project, endpoint: MakeEndpoint
 ) -> None:

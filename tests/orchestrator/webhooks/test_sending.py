@@ -2,6 +2,7 @@
 
 import socket
 import time
+from datetime import timedelta
 
 import openai
 import pytest
@@ -91,6 +92,15 @@ async def test_a_redirect_is_a_failure_and_leads_nowhere(receiver: Receiver) -> 
         assert attempt.error is not None
         assert "redirect" in attempt.error
         assert inside.received == []
+
+
+@pytest.mark.parametrize(("status", "heard"), [(429, True), (503, True), (500, False), (200, False)])
+async def test_a_receiver_that_is_busy_says_when_to_come_again(
+    receiver: Receiver, status: int, heard: bool
+) -> None:
+    receiver.statuses, receiver.retry_after = [status], "600"
+    attempt = await send(receiver.url)
+    assert attempt.asked_wait == (timedelta(minutes=10) if heard else None)
 
 
 async def test_an_answer_without_end_is_not_read_to_its_end(receiver: Receiver) -> None:
