@@ -227,18 +227,19 @@ def _show_validation(found: Document) -> None:
                 f"{render.dollars(quote['expected_cost_micros'])}"
                 f" (at most {render.dollars(quote['worst_cost_micros'])})",
             ),
-            ("done in", _finish(quote)),
+            ("begins in", _seconds(quote, "start")),
+            ("done in", _seconds(quote, "finish")),
             ("because", quote["basis"]),
         )
     )
     files.problems(found["problems"])
 
 
-def _finish(quote: Document) -> str | None:
-    if quote["finish_p50_seconds"] is None:
+def _seconds(quote: Document, moment: str) -> str | None:
+    if quote[f"{moment}_p50_seconds"] is None:
         return None
-    likely, late = (render.duration(quote[f"finish_{p}_seconds"]) for p in ("p50", "p90"))
-    return f"{likely}, or {late} in one case of ten"
+    likely, late = (render.duration(quote[f"{moment}_{p}_seconds"]) for p in ("p50", "p90"))
+    return likely if likely == late else f"{likely}, or {late} in one case of ten"
 
 
 def _started(yard: Client, batch: Document, *, wait: bool, output: Path | None, json: bool) -> None:

@@ -23,13 +23,13 @@ from orchestrator.engines.model import Engine
 from orchestrator.entitlements.tiers import Tier, Tiers
 from orchestrator.fairness import Demand
 from orchestrator.metering.model import Usage, UsageKind
-from orchestrator.metering.pace import pace_of
+from orchestrator.metering.pace import P90_FALLBACK, pace_of
 from orchestrator.metering.prices import CURRENCY, MICROS, Prices, Rate
 from orchestrator.metering.quotes import ModelLoad, OutputHistory, quote
 
 HISTORY_ROWS = 50  # latest charges and batches looked at
 ENGINE_START_SECONDS = 60.0  # assumed where none of the model has ever started
-STARTS_LOOKED_AT = 5
+STARTS_LOOKED_AT = 20
 
 
 def estimate(
@@ -74,6 +74,7 @@ def _load(
     own = organization_id
     history = _history(tx, model.id, own) or _history(tx, model.base, own)
     done = quote_book.done(tx, model.id) or quote_book.done(tx, model.base)
+    start, late_start = _start_seconds(tx, model.base)
     return ModelLoad(
         lines=sums.lines,
         prompt_tokens=sums.prompt_tokens,
@@ -81,7 +82,8 @@ def _load(
         prices=prices,
         history=history,
         pace=pace_of(done),
-        start_seconds=_start_seconds(tx, model.base),
+        start_seconds=start,
+        late_start_seconds=late_start,
     )
 
 
@@ -112,15 +114,20 @@ def _answers(tx: Session, model: str, organization_id: str | None) -> tuple[int,
     return int(lines or 0), int(tokens or 0)
 
 
-def _start_seconds(tx: Session, base: str) -> float:
-    """How long an engine of the base takes to start, by the latest that did; 0 where one is ready."""
+def _start_seconds(tx: Session, base: str) -> tuple[float, float]:
+    """How long an engine of the base takes to start, by the latest that did: as a rule, and in one case of
+    ten. Both are 0 where one is ready."""
     if engines.ready(tx, [base]):
-        return 0.0
+        return 0.0, 0.0
     latest = tx.exec(
         select(Engine)
         .where(Engine.model == base, col(Engine.ready_at).is_not(None))
         .order_by(col(Engine.ready_at).desc())
         .limit(STARTS_LOOKED_AT)
     ).all()
-    took = [(engine.ready_at - engine.created_at).total_seconds() for engine in latest if engine.ready_at]
-    return median(took) if took else ENGINE_START_SECONDS
+    took = sorted(
+        (engine.ready_at - engine.created_at).total_seconds() for engine in latest if engine.ready_at
+    )
+    if not took:
+        return ENGINE_START_SECONDS, ENGINE_START_SECONDS * P90_FALLBACK
+    return median(took), took[min(len(took) - 1, int(len(took) * 0.9))]

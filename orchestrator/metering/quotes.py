@@ -47,8 +47,8 @@ class ModelLoad:
     """What a batch asks of one model, and how that model is doing.
 
     `max_output_tokens` is the sum of the lines' bounds. `pace` counts prompt and output together; None: never
-    measured. `neighbours` share its engines with this batch; `start_seconds` is what an engine takes to start
-    where none is ready.
+    measured. `neighbours` share its engines with this batch; `start_seconds` and `late_start_seconds` are
+    what an engine takes to start, as a rule and in one case of ten, where none is ready.
     """
 
     lines: int
@@ -59,6 +59,7 @@ class ModelLoad:
     pace: Pace | None = None
     neighbours: Sequence[Neighbour] = ()
     start_seconds: float = 0.0
+    late_start_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Quote:
     expected_cost_micros: int
     worst_cost_micros: int
     start_p50_seconds: float | None
+    start_p90_seconds: float | None
     finish_p50_seconds: float | None
     finish_p90_seconds: float | None
     basis: str
@@ -84,14 +86,15 @@ def quote(loads: Mapping[str, ModelLoad], discount: float) -> Quote:
     first and ends with the last.
     """
     expected = {model: _expected_output(load) for model, load in loads.items()}
-    starts, ends, late_ends = [], [], []
+    starts, late_starts, ends, late_ends = [], [], [], []
     for model, load in loads.items():
         if load.pace is None:
             continue
         lasts = load.pace.seconds(_until_its_last(load, load.prompt_tokens + expected[model]))
         starts.append(load.start_seconds)
+        late_starts.append(load.late_start_seconds)
         ends.append(load.start_seconds + lasts)
-        late_ends.append(load.start_seconds + lasts * load.pace.p90)
+        late_ends.append(max(load.start_seconds + lasts * load.pace.p90, load.late_start_seconds + lasts))
     timed = bool(loads) and len(ends) == len(loads)
     return Quote(
         prompt_tokens=sum(load.prompt_tokens for load in loads.values()),
@@ -100,6 +103,7 @@ def quote(loads: Mapping[str, ModelLoad], discount: float) -> Quote:
         expected_cost_micros=sum(_cost(load, expected[model], discount) for model, load in loads.items()),
         worst_cost_micros=sum(_cost(load, load.max_output_tokens, discount) for load in loads.values()),
         start_p50_seconds=min(starts) if timed else None,
+        start_p90_seconds=min(late_starts) if timed else None,
         finish_p50_seconds=max(ends) if timed else None,
         finish_p90_seconds=max(late_ends) if timed else None,
         basis=_basis(loads),

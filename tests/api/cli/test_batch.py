@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,8 @@ QUOTE = {
     "worst_output_tokens": 96,
     "expected_cost_micros": 33,
     "worst_cost_micros": 41,
+    "start_p50_seconds": 0.0,
+    "start_p90_seconds": 0.0,
     "finish_p50_seconds": 70.0,
     "finish_p90_seconds": 130.0,
     "basis": "Output as in the last 50 batches.",
@@ -208,6 +211,7 @@ def test_validate_shows_problems_and_a_quote_and_leaves_nothing(
     assert result.exit_code == code
     assert "1,000 in, 50 out (at most 96)" in result.stdout
     assert "$0.000033 (at most $0.000041)" in result.stdout
+    assert re.search(r"begins in\s+0 s\n", result.stdout)
     assert "1 min 10 s, or 2 min 10 s in one case of ten" in result.stdout
     assert ("2\tmissing_required_parameter\turl\tNo url." in result.stdout) == bool(bad_lines)
     assert api.requests()[-1] == "DELETE /v1/files/file-in"

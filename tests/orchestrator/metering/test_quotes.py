@@ -55,10 +55,12 @@ def test_costs_follow_the_tokens_and_the_discount():
 
 
 def test_the_batch_starts_with_an_engine_and_lasts_as_long_as_its_tokens():
-    quoted = quote({"m": load(start_seconds=30.0)}, 0.0)
-    assert quoted.start_p50_seconds == 30.0
+    quoted = quote({"m": load(start_seconds=30.0, late_start_seconds=35.0)}, 0.0)
+    assert (quoted.start_p50_seconds, quoted.start_p90_seconds) == (30.0, 35.0)
     assert quoted.finish_p50_seconds == 30.0 + 13.0
     assert quoted.finish_p90_seconds == 30.0 + 2 * 13.0
+    quoted = quote({"m": load(start_seconds=30.0, late_start_seconds=90.0)}, 0.0)
+    assert quoted.finish_p90_seconds == 90.0 + 13.0
 
 
 @pytest.mark.parametrize(
