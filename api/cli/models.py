@@ -102,7 +102,7 @@ def share_model(
 
 
 def tiers(json: Json = False) -> None:
-    """Print the tiers: every limit there is, and what each tier makes of it. Needs no key.
+    """Print the tiers: every limit there is, what each tier makes of it, and what models cost. Needs no key.
 
     ```
     yard tiers
@@ -119,6 +119,10 @@ def tiers(json: Json = False) -> None:
     render.table(
         ("", *(tier["title"] for tier in found)),
         ((name.replace("_", " "), *(_limit(tier.get(name)) for tier in found)) for name in names),
+    )
+    render.table(
+        ("LIST PRICES", "INPUT / 1M", "CACHED / 1M", "OUTPUT / 1M", "TRAINED / 1M"),
+        ((model["id"], *_prices(model), _trained(model)) for model in answer["models"]),
     )
     render.err.print(answer["sandbox"], style="dim", soft_wrap=True)
 
@@ -157,6 +161,11 @@ def _prices(model: Document) -> tuple[str, str, str]:
         render.dollars(model["prices"][name]) for name in ("input", "cached_input", "output")
     )
     return input_price, cached_price, output_price
+
+
+def _trained(model: Document) -> str | None:
+    price = model["prices"]["training"]
+    return None if price is None else render.dollars(price)
 
 
 def _limit(value: object) -> object:

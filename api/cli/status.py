@@ -104,6 +104,7 @@ def _lines(addresses: Addresses) -> list[str]:
         "The yard is ready.",
         f"  API         {addresses.api}/v1",
         f"  API pages   {addresses.api}/docs",
+        f"  plans       {addresses.api}/v1/tiers",
         f"  Prefect     {addresses.prefect_ui}",
         f"  keys        {addresses.keys_file}",
         f"  logs        {addresses.logs}",

@@ -4,12 +4,13 @@ from datetime import date
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response
 from sqlmodel import Session, col, select
 
 from api.auth import Caller
 from api.deps import Read
-from api.invoice_page import HEADERS, invoice_page
+from api.pages import wanted
+from api.pages.invoice import invoice_page
 from api.schemas.invoices import InvoiceObject, InvoiceSummary
 from api.schemas.wire import ListOf
 from orchestrator import clock
@@ -56,9 +57,7 @@ def retrieve_invoice(
     found = invoices.invoice(tx, organization_id=organization.id, month=first, now=now)
     summary = _summary(organization, first, found.total_micros)
     shown = InvoiceObject.of(found, organization, summary, _projects(tx, organization.id))
-    if format == "html" or (format is None and "text/html" in accept):
-        return HTMLResponse(invoice_page(shown), headers=HEADERS)
-    return shown
+    return invoice_page(shown) if wanted(format, accept) else shown
 
 
 def _summary(organization: Organization, month: date, total_micros: int) -> InvoiceSummary:

@@ -1,32 +1,29 @@
-"""Tiers: what every plan allows, for everyone to read."""
+"""Tiers: what every plan allows and costs, for everyone to read, as JSON and as a page."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Header, Query, Response
 
-from api.deps import YardDep
-from api.schemas.wire import Wire
-from orchestrator.entitlements.tiers import Tier
+from api.deps import Read, YardDep
+from api.pages import wanted
+from api.pages.tiers import tier_page
+from api.schemas.models import ModelObject
+from api.schemas.tiers import TierList
+from orchestrator.metering import price_lists
 
 router = APIRouter(tags=["Tiers"])
 
 
-SANDBOX = (
-    "Synchronous requests are a sandbox, to try a model before a batch: small limits, warm engines, and no "
-    "promise of latency."
-)
-
-
-class TierList(Wire):
-    """Every tier, cheapest first, and what the `requests_…` and `tokens_…` limits are for."""
-
-    object: Literal["list"] = "list"
-    sandbox: str = SANDBOX
-    data: list[Tier]
-
-
-@router.get("/tiers")
-def list_tiers(yard: YardDep) -> TierList:
-    """Every limit there is, tier by tier, as the operator's `tiers.toml` has it; null means no
-    limit. No key is needed."""
-    return TierList(data=list(yard.tiers))
+@router.get("/tiers", response_model=TierList)
+def list_tiers(
+    tx: Read,
+    yard: YardDep,
+    format: Annotated[Literal["json", "html"] | None, Query(description="Default: by `Accept`.")] = None,
+    accept: Annotated[str, Header()] = "",
+) -> TierList | Response:
+    """Every limit there is, tier by tier, as the operator's `tiers.toml` has it (null means no limit), and
+    the price of every public model. No key is needed. As a page with `format=html` or `Accept: text/html`."""
+    prices = price_lists.current(tx, yard.registry.prices(), organization_id=None)
+    models = [ModelObject.of(spec, yard.registry, prices[spec.id]) for spec in yard.registry.public()]
+    shown = TierList(data=list(yard.tiers), models=models)
+    return tier_page(shown) if wanted(format, accept) else shown

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 
 from orchestrator.entitlements.tiers import Tier, Tiers
-from orchestrator.metering.prices import MILLION, Prices, dollars, training_price_micros
+from orchestrator.metering.prices import Prices, dollars, training_price_micros
 
 MODELS_SHOWN = 3
 
@@ -77,11 +77,11 @@ def _costs(tiers: Tiers, lifting: Tier, models: Sequence[str], use: Use) -> Iter
 
 
 def _tokens(prices: Prices, discount: float) -> str:
-    charged = MILLION - round(discount * MILLION)
-    given, cached, written = (
-        dollars(price * charged // MILLION) for price in (prices.input, prices.cached_input, prices.output)
+    costs = prices.less(discount)
+    return (
+        f"{dollars(costs.input)} input, {dollars(costs.cached_input)} cached input and "
+        f"{dollars(costs.output)} output per million tokens"
     )
-    return f"{given} input, {cached} cached input and {written} output per million tokens"
 
 
 def _training(lifting: Tier, prices: Prices) -> str | None:

@@ -21,9 +21,10 @@ from orchestrator.metering.prices import Prices, training_price_micros
 NOTING = 0x707269636573  # the advisory lock of whoever adds a list ("prices")
 
 
-def current(tx: Session, public: Mapping[str, Prices], *, organization_id: str) -> dict[str, Prices]:
+def current(tx: Session, public: Mapping[str, Prices], *, organization_id: str | None) -> dict[str, Prices]:
     """What each base model costs an organization now: by its own list, else by the public one as it was
-    noted last, else, for a model that nobody has noted yet, by `public`, which is `Registry.prices()`."""
+    noted last, else, for a model that nobody has noted yet, by `public`, which is `Registry.prices()`. With
+    None what it costs those who have no list of their own."""
     latest = tx.exec(
         select(PriceList)
         .where(

@@ -22,6 +22,16 @@ class Prices:
     output: int
     training: int | None = None
 
+    def less(self, discount: float) -> "Prices":
+        """What a million tokens cost at a discount, which trained tokens have none of; each rounded down."""
+        charged = MILLION - round(discount * MILLION)
+        return Prices(
+            self.input * charged // MILLION,
+            self.cached_input * charged // MILLION,
+            self.output * charged // MILLION,
+            self.training,
+        )
+
 
 @dataclass(frozen=True)
 class Rate:

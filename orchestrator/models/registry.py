@@ -168,8 +168,12 @@ class Registry:
         )
         return Registry(tuple(seen), written_at=self.written_at)
 
+    def public(self) -> list[ModelSpec]:
+        """The models that exist for everybody."""
+        return [spec for spec in self.all() if not spec.organizations]
+
     def prices(self) -> dict[str, Prices]:
-        """The public price list, by model."""
+        """The price list of models.toml, by model."""
         return {spec.id: spec.prices() for spec in self.all()}
 
 

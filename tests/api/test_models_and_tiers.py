@@ -5,8 +5,10 @@ import tomllib
 
 from starlette.testclient import TestClient
 
+from api.pages.tiers import SECTIONS
+from orchestrator.entitlements.tiers import Tier
 from tests.api.conftest import Customer
-from tests.api.yard_files import TIERS
+from tests.api.yard_files import MODELS, TIERS
 
 
 def test_a_tier_sees_its_models_and_no_others(customer: Customer, free_customer: Customer) -> None:
@@ -52,6 +54,41 @@ def test_the_tiers_are_exactly_the_file_s_and_need_no_key(http: TestClient) -> N
     for tier in shown:
         limits = {key: value for key, value in tier.items() if value is not None}
         assert limits == {"name": tier["name"], **written[tier["name"]]}
+
+
+def test_prices_of_all_public_models_need_no_key(http: TestClient, customer: Customer) -> None:
+    assert http.get("/v1/tiers").json()["models"] == customer.get("/v1/models").json()["data"]
+
+
+def test_what_some_organizations_have_alone_is_in_no_public_list(
+    http: TestClient, customer: Customer
+) -> None:
+    assert "theirs/alone" in MODELS
+    assert "theirs/alone" not in customer.get("/v1/models").text
+    for format in ("json", "html"):
+        assert "theirs/alone" not in http.get("/v1/tiers", params={"format": format}).text
+
+
+def test_a_browser_gets_the_plans_as_a_page_with_every_limit(http: TestClient) -> None:
+    answer = http.get("/v1/tiers", headers={"accept": "text/html,*/*;q=0.8"})
+    assert answer.headers["content-type"].startswith("text/html")
+    named = {limit for limits in SECTIONS.values() for limit in limits}
+    assert named | {"name", "title", "summary", "monthly_price"} == set(Tier.model_fields)
+    assert all(f'id="{limit}"' in answer.text for limit in named)
+
+
+def test_the_page_shows_what_each_plan_pays_for_a_model(http: TestClient) -> None:
+    page = http.get("/v1/tiers?format=html").text
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in page.split("<tr") if 'row">Output' in row]
+    assert rows == [["$0.00", "$0.04", "$0.04"], ["—", "$1.00", "$1.00"], ["—", "$0.04", "$0.04"]]
+    trained = [re.findall(r"<td>(.*?)</td>", row) for row in page.split("<tr") if 'row">Trained' in row]
+    assert trained == [["—", "—", "$0.50"], ["—", "—", "$1,000.00"]]
+
+
+def test_a_page_loads_nothing_and_runs_nothing(http: TestClient) -> None:
+    answer = http.get("/v1/tiers?format=html")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert not re.search(r"<script|<link|<img|https?://", answer.text)
 
 
 def test_the_schema_is_whole_and_says_how_to_begin(http: TestClient) -> None:

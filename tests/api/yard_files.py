@@ -102,4 +102,13 @@ output_price = 0.08
 
 [models."tiny".lora]
 training_price = 1_000
+
+[models."theirs/alone"]
+url = "http://127.0.0.1:9"
+context_length = 64
+endpoints = ["/v1/chat/completions"]
+input_price = 0.01
+cached_input_price = 0.01
+output_price = 0.01
+organizations = ["org_of_somebody_else"]
 """

@@ -2,7 +2,7 @@
 
     python -m workers.training.smoke_model OUT
 
-Run by the gpu environment's interpreter; about a minute on one thread. OUT becomes a standard
+Run by the gpu environment's interpreter; one to two minutes on one thread. OUT becomes a standard
 Hugging Face folder (config, safetensors, tokenizer, chat template) that vLLM serves like any other
 model. It appears whole or not at all; if it is there already nothing is done. Standard output
 carries a line every few steps, `step 120/320, loss 0.412, 23 s left`, and at the end one for each

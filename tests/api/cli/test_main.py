@@ -90,8 +90,11 @@ def test_tiers_need_no_key(yard: Yard, api: ScriptedApi) -> None:
         {"name": "free", "title": "Free", "batch_lines_max": 100, "fine_tuning": False},
         {"name": "big", "title": "Big", "batch_lines_max": None, "fine_tuning": True},
     ]
-    api.on("GET /v1/tiers", {"data": tiers, "sandbox": "To try."})
+    prices = {"input": 50_000, "cached_input": 25_000, "output": 80_000, "training": None}
+    models = [{"id": "large", "prices": prices}]
+    api.on("GET /v1/tiers", {"data": tiers, "models": models, "sandbox": "To try."})
     result = yard("tiers")
+    assert "large\t$0.050000\t$0.025000\t$0.080000" in result.stdout
     assert "batch lines max\t100\tno limit" in result.stdout
     assert "fine tuning\tno\tyes" in result.stdout
     assert "authorization" not in api.asked[0].headers
