@@ -18,6 +18,7 @@ from orchestrator.batches import quote_book
 from orchestrator.batches.neighbours import now_beside
 from orchestrator.batches.sharing import FILL
 from orchestrator.batches.sizing import ModelSums
+from orchestrator.engines import reservations
 from orchestrator.engines import service as engines
 from orchestrator.engines.model import Engine
 from orchestrator.entitlements.tiers import Tier, Tiers
@@ -50,12 +51,14 @@ def estimate(
         if (model := named.get(name)) is None:
             continue
         load = _load(tx, model, of_model, rates[name].prices, organization_id)
+        places, reserved = _places(tx, model)
         neighbours = now_beside(
             tx,
             model.base,
-            Demand(load.lines, tier.weight),
+            Demand(load.lines, tier.weight, owner=organization_id),
             but=batch_id,
-            places=_places(tx, model),
+            places=places,
+            reserved=reserved,
             answer_tokens=load.history.mean() if load.history else 0.0,
             tiers=tiers,
         )
@@ -87,10 +90,13 @@ def _load(
     )
 
 
-def _places(tx: Session, model: ServedModel) -> int:
-    """For lines, in the engines that are ready; of one engine where none is."""
-    ready = sum(engine.capacity for engine in engines.ready(tx, [model.base]))
-    return int((ready or model.spec.max_num_seqs) * FILL)
+def _places(tx: Session, model: ServedModel) -> tuple[int, dict[str, int]]:
+    """For lines, in the engines that are ready, of one engine where none is; and those that are reserved, by
+    organization."""
+    ready = engines.ready(tx, [model.base])
+    places = int((sum(engine.capacity for engine in ready) or model.spec.max_num_seqs) * FILL)
+    parts = reservations.parts(tx, {model.base: len(ready)}).get(model.base, {})
+    return places, {owner: reservations.places(part, places) for owner, part in parts.items()}
 
 
 def _history(tx: Session, model: str, organization_id: str) -> OutputHistory | None:

@@ -28,12 +28,13 @@ def now_beside(
     *,
     but: str | None,
     places: int,
+    reserved: Mapping[str, int] = fairness.NOTHING_RESERVED,
     answer_tokens: float,
     tiers: Tiers,
 ) -> list[Neighbour]:
-    """What live batches, whoever's, still want of the base's engines, which have so many `places` for lines;
-    `own` is what the batch that asks wants of them, and `but` its id. Lines that are not validated yet are
-    taken to be answered with `answer_tokens` each. What is reserved for somebody is left out of account."""
+    """What live batches, whoever's, still want of the base's engines, which have so many `places` for lines,
+    of them some `reserved` by organization; `own` is what the batch that asks wants of them, and `but` its
+    id. Lines that are not validated yet are taken to be answered with `answer_tokens` each."""
     rows = tx.exec(
         select(Batch, File)
         .join(File, col(File.id) == col(Batch.input_file_id))
@@ -46,8 +47,8 @@ def now_beside(
         lines, tokens = _left(batch, file, base, answer_tokens)
         if lines > 0 and batch.tier in tiers:
             wanted[batch.id] = tokens
-            demands[batch.id] = fairness.Demand(lines, tiers[batch.tier].weight)
-    shares = fairness.shares(places, demands)
+            demands[batch.id] = fairness.Demand(lines, tiers[batch.tier].weight, owner=batch.organization_id)
+    shares = fairness.shares(places, demands, reserved=reserved)
     ours = max(1, shares[_ASKING])
     return [Neighbour(tokens, shares[batch_id] / ours) for batch_id, tokens in wanted.items()]
 

@@ -77,6 +77,22 @@ def test_where_places_are_short_weights_decide(database: Database) -> None:
         assert other.pressure == pytest.approx(heavier.weight / WEIGHT, rel=0.1)
 
 
+def test_what_somebody_has_reserved_presses_harder_and_one_s_own_less(database: Database) -> None:
+    with database.transaction() as tx:
+        other = batch_of(tx, {BASE: 1_000})
+        asking = batch_of(tx, {BASE: 1_000})
+
+        def pressure(reserved: dict[str, int]) -> float:
+            own = Demand(1_000, WEIGHT, owner=asking.organization_id)
+            how = {"but": asking.id, "places": 100, "answer_tokens": 50.0, "tiers": TIERS}
+            (beside,) = now_beside(tx, BASE, own, reserved=reserved, **how)  # type: ignore[arg-type]
+            return beside.pressure
+
+        assert pressure({}) == 1
+        assert pressure({other.organization_id: 75}) == 3
+        assert pressure({asking.organization_id: 75}) == pytest.approx(1 / 3)
+
+
 @pytest.mark.parametrize("status", [BatchStatus.FINALIZING, BatchStatus.COMPLETED, BatchStatus.CANCELLING])
 def test_what_wants_no_more_lines_is_no_neighbour(database: Database, status: BatchStatus) -> None:
     with database.transaction() as tx:
