@@ -36,7 +36,7 @@ unit: setup ## the tests that take seconds
 test: setup setup-gpu ## every test, with real vLLM, Prefect, Postgres and kill -9
 	$(IN) tests.smoke_fixture
 	$(IN) pytest -n auto -m "not ($(SLOW))"
-	$(IN) pytest -m "($(SLOW)) and not ceph"
+	$(IN) pytest --durations=30 -m "($(SLOW)) and not ceph"
 
 test-s3: setup ## the object store against a real S3 server (Ceph, from Debian's packages)
 	$(IN) pytest -m ceph
