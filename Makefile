@@ -6,7 +6,7 @@ SLOW := engine or prefect or fault or ceph
 QUICK := not ($(SLOW)) and not server
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-gpu setup-peers fmt check unit test test-s3 bench demo up migration lock clean
+.PHONY: help setup setup-gpu setup-peers fmt check unit test test-quick smoke test-s3 bench demo up migration lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -34,9 +34,14 @@ unit: setup ## the tests that take seconds
 	$(IN) pytest -n auto -m "$(QUICK)"
 
 test: setup setup-gpu ## every test, with real vLLM, Prefect, Postgres and kill -9
-	$(IN) tests.smoke_fixture
-	$(IN) pytest -n auto -m "not ($(SLOW))"
+	@$(MAKE) --no-print-directory --jobs=2 test-quick smoke
 	$(IN) pytest --durations=30 -m "($(SLOW)) and not ceph"
+
+test-quick: setup
+	$(IN) pytest -n auto -m "not ($(SLOW))"
+
+smoke: setup setup-gpu # ahead of the tests that use it: it takes one core a minute or two
+	$(IN) tests.smoke_fixture
 
 test-s3: setup ## the object store against a real S3 server (Ceph, from Debian's packages)
 	$(IN) pytest -m ceph
