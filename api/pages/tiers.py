@@ -71,17 +71,17 @@ def allowed(tier: Tier, limit: str) -> str:
     if limit.endswith("_discount") or limit == "training_price_factor":
         return f"{value:.6%}".replace(".000000%", "%")
     if "_bytes_" in limit:
-        return mebibytes(value)
+        return size(value)
     if "_hours_" in limit:
         return f"{value} hours"
     if limit == "retention_days":
         return f"{value} days"
-    return (
-        f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
-    )
+    if isinstance(value, float):
+        return f"{value:g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def mebibytes(count: int) -> str:
+def size(count: int) -> str:
     """A size to the byte: "200 MiB", or "4,000 bytes" where that is no whole number."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if count % size == 0:
