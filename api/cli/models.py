@@ -118,7 +118,7 @@ def tiers(json: Json = False) -> None:
     names = [name for name in found[0] if name not in ("object", "id", "name")]
     render.table(
         ("", *(tier["title"] for tier in found)),
-        ((name.replace("_", " "), *(_limit(tier.get(name)) for tier in found)) for name in names),
+        ((name.replace("_", " "), *(_allowed(tier, name) for tier in found)) for name in names),
     )
     render.table(
         ("LIST PRICES", "INPUT / 1M", "CACHED / 1M", "OUTPUT / 1M", "TRAINED / 1M"),
@@ -168,7 +168,10 @@ def _trained(model: Document) -> str | None:
     return None if price is None else render.dollars(price)
 
 
-def _limit(value: object) -> object:
+def _allowed(tier: Document, name: str) -> object:
+    value = tier.get(name)
+    if name == "support_contact" or (name == "fine_tuning_jobs" and not tier.get("fine_tuning")):
+        return value  # nothing is no limit here
     if value is None:
         return "no limit"
     if isinstance(value, bool):

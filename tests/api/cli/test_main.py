@@ -87,8 +87,20 @@ def test_without_any_key_the_way_to_one_is_named(
 
 def test_tiers_need_no_key(yard: Yard, api: ScriptedApi) -> None:
     tiers = [
-        {"name": "free", "title": "Free", "batch_lines_max": 100, "fine_tuning": False},
-        {"name": "big", "title": "Big", "batch_lines_max": None, "fine_tuning": True},
+        {
+            "name": "free",
+            "title": "Free",
+            "batch_lines_max": 100,
+            "fine_tuning": False,
+            "fine_tuning_jobs": None,
+        },
+        {
+            "name": "big",
+            "title": "Big",
+            "batch_lines_max": None,
+            "fine_tuning": True,
+            "fine_tuning_jobs": None,
+        },
     ]
     prices = {"input": 50_000, "cached_input": 25_000, "output": 80_000, "training": None}
     models = [{"id": "large", "prices": prices}]
@@ -97,6 +109,7 @@ def test_tiers_need_no_key(yard: Yard, api: ScriptedApi) -> None:
     assert "large\t$0.050000\t$0.025000\t$0.080000" in result.stdout
     assert "batch lines max\t100\tno limit" in result.stdout
     assert "fine tuning\tno\tyes" in result.stdout
+    assert "fine tuning jobs\t-\tno limit" in result.stdout
     assert "authorization" not in api.asked[0].headers
 
 
