@@ -105,11 +105,9 @@ class YardProcess:
         return [pid for pid, line in found.items() if "lifeline.py" not in line and pattern.search(line)]
 
     def kill_part(self, part: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send the signal to a part, which is running; of engines to each."""
-        pids = self.pids(part)
-        assert pids, f"no {part} is running"
-        for pid in pids:
-            os.kill(pid, number)
+        """Send the signal to one part, which is running."""
+        (pid,) = self.pids(part)
+        os.kill(pid, number)
 
     @property
     def api_url(self) -> str:

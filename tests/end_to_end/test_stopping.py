@@ -93,10 +93,9 @@ def _assert_stopped(client: openai.OpenAI, batch: Batch, *, code: str) -> None:
 
 
 def _in_flight(yard: YardProcess) -> float:
-    """Lines that the smoke model's engines work on or hold."""
+    """Lines that the smoke model's engine works on or holds."""
     with yard.database.read() as tx:
-        ready = engines.ready(tx, ["yard-smoke"])
-    pages = [httpx.get(f"{engine.url}/metrics", trust_env=False).text for engine in ready]
+        (engine,) = engines.ready(tx, ["yard-smoke"])
+    metrics = httpx.get(f"{engine.url}/metrics", trust_env=False).text.splitlines()
     names = ("vllm:num_requests_running{", "vllm:num_requests_waiting{")
-    lines = [line for page in pages for line in page.splitlines() if line.startswith(names)]
-    return sum(float(line.rpartition(" ")[2]) for line in lines)
+    return sum(float(line.rpartition(" ")[2]) for line in metrics if line.startswith(names))
