@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from fastapi.responses import HTMLResponse
 
-from api.pages import page
+from api.pages import page, percent
 from api.schemas.invoices import InvoiceLineObject, InvoiceObject
 from orchestrator.metering.model import UsageKind
 from orchestrator.metering.prices import dollars
@@ -42,7 +42,7 @@ def details(line: InvoiceLineObject) -> str:
     if line.lines:
         parts.insert(0, f"{line.lines:,} {'line' if line.lines == 1 else 'lines'}")
     if discount := line.prices.get("discount"):
-        parts.append(f"less {discount:.6%}".replace(".000000%", "%"))
+        parts.append(f"less {percent(discount)}")
     return " · ".join(parts)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from fastapi.responses import HTMLResponse
 
-from api.pages import page
+from api.pages import page, percent
 from api.schemas.models import ModelObject
 from api.schemas.tiers import TierList
 from orchestrator.entitlements.tiers import Tier
@@ -69,7 +69,7 @@ def allowed(tier: Tier, limit: str) -> str:
     if limit == "models":
         return "all"
     if limit.endswith("_discount") or limit == "training_price_factor":
-        return f"{value:.6%}".replace(".000000%", "%")
+        return percent(value)
     if "_bytes_" in limit:
         return size(value)
     if "_hours_" in limit:
@@ -83,9 +83,9 @@ def allowed(tier: Tier, limit: str) -> str:
 
 def size(count: int) -> str:
     """A size to the byte: "200 MiB", or "4,000 bytes" where that is no whole number."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count % size == 0:
-            return f"{count // size:,} {unit}"
+    for unit, unit_bytes in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count % unit_bytes == 0:
+            return f"{count // unit_bytes:,} {unit}"
     return f"{count:,} bytes"
 
 

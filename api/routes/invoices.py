@@ -1,15 +1,15 @@
 """What each month cost, as JSON and as a page to print. The running month is a draft."""
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from sqlmodel import Session, col, select
 
 from api.auth import Caller
 from api.deps import Read
-from api.pages import wanted
+from api.pages import AsPage
 from api.pages.invoice import invoice_page
 from api.schemas.invoices import InvoiceObject, InvoiceSummary
 from api.schemas.wire import ListOf
@@ -45,8 +45,7 @@ def retrieve_invoice(
     month: str,
     tx: Read,
     caller: Caller,
-    format: Annotated[Literal["json", "html"] | None, Query(description="Default: by `Accept`.")] = None,
-    accept: Annotated[str, Header()] = "",
+    as_page: AsPage,
 ) -> InvoiceObject | Response:
     """One month (`2026-11`), line by line. As a page with `format=html` or `Accept: text/html`."""
     organization = tx.get_one(Organization, caller.organization_id)
@@ -57,7 +56,7 @@ def retrieve_invoice(
     found = invoices.invoice(tx, organization_id=organization.id, month=first, now=now)
     summary = _summary(organization, first, found.total_micros)
     shown = InvoiceObject.of(found, organization, summary, _projects(tx, organization.id))
-    return invoice_page(shown) if wanted(format, accept) else shown
+    return invoice_page(shown) if as_page else shown
 
 
 def _summary(organization: Organization, month: date, total_micros: int) -> InvoiceSummary:

@@ -24,7 +24,7 @@ class Prices:
 
     def less(self, discount: float) -> "Prices":
         """What a million tokens cost at a discount, which trained tokens have none of; each rounded down."""
-        charged = MILLION - round(discount * MILLION)
+        charged = _charged_millionths(discount)
         return Prices(
             self.input * charged // MILLION,
             self.cached_input * charged // MILLION,
@@ -69,8 +69,11 @@ def cost_micros(usage: Mapping[str, int], prices: Prices, discount: float) -> in
         + cached * prices.cached_input
         + usage.get("output_tokens", 0) * prices.output
     )
-    charged_millionths = MILLION - round(discount * MILLION)
-    return list_price * charged_millionths // (MILLION * MILLION)
+    return list_price * _charged_millionths(discount) // (MILLION * MILLION)
+
+
+def _charged_millionths(discount: float) -> int:
+    return MILLION - round(discount * MILLION)
 
 
 def decimal(micros: int) -> str:

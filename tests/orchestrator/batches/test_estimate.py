@@ -1,7 +1,6 @@
 """The quote of a prepared file, over what the yard has seen and what goes on in it."""
 
 from pathlib import Path
-from typing import Any
 
 from sqlmodel import Session
 
@@ -45,14 +44,15 @@ def finish(tx: Session, batch: Batch) -> float:
     registry = Registry.load(None, home=Path("/nowhere"))
     spec = registry.get(BASE)
     assert spec is not None
-    how: dict[str, Any] = {"tiers": TIERS, "tier": DEVELOPER, "batch_id": batch.id}
     quoted = estimate(
         tx,
         {BASE: ModelSums(lines=LINES, prompt_tokens=PROMPT_TOKENS, max_output_tokens=0)},
         named={BASE: ServedModel(BASE, spec)},
         rates={BASE: Rate(Prices(1, 1, 1), 0.5)},
+        tiers=TIERS,
+        tier=DEVELOPER,
         organization_id=batch.organization_id,
-        **how,
+        batch_id=batch.id,
     )
     seconds: float = quoted["finish_p50_seconds"]
     return seconds

@@ -84,9 +84,17 @@ def test_what_somebody_has_reserved_presses_harder_and_one_s_own_less(database: 
 
         def pressure(reserved: dict[str, int]) -> float:
             own = Demand(1_000, WEIGHT, owner=asking.organization_id)
-            how = {"but": asking.id, "places": 100, "answer_tokens": 50.0, "tiers": TIERS}
-            (beside,) = now_beside(tx, BASE, own, reserved=reserved, **how)  # type: ignore[arg-type]
-            return beside.pressure
+            (neighbour,) = now_beside(
+                tx,
+                BASE,
+                own,
+                but=asking.id,
+                places=100,
+                reserved=reserved,
+                answer_tokens=50.0,
+                tiers=TIERS,
+            )
+            return neighbour.pressure
 
         assert pressure({}) == 1
         assert pressure({other.organization_id: 75}) == 3
